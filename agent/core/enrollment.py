@@ -1,0 +1,1028 @@
+"""The enrollment machine: every rule about what happens next to a device lives here and in the modules it calls.
+
+The law of this file: an event and a time go in, effects come out, and nothing else is read or written. The same
+events at the same times give the same effects, so a journal of events *is* the state.
+
+How to read it. `TABLE` at the end says what each mode does with each event, and why not for the rest. Handlers
+change the attempt and call `_advance`, the one place that decides what starts: it stops at the error screen when a
+blocking item has failed, restarts the device when an item wants that, starts what is ready, and moves on to the next
+phase. Time only enters through `now_ms`; `next_deadline_ms` says when `DeadlinePassed` is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from agent.core import effects as do
+from agent.core import outcomes, permissions
+from agent.core.effects import Effect
+from agent.core.estimate import credit
+from agent.core.events import (
+    MINUTE_MS,
+    AssignmentArrived,
+    AttemptBegan,
+    CommandReceived,
+    DeadlinePassed,
+    EmergencyExitUsed,
+    Event,
+    LogsCollected,
+    PersonActed,
+    PersonChose,
+    Restarted,
+    StepFinished,
+    StepMoved,
+)
+from agent.core.outcomes import Outcome, Verdict
+from agent.core.person_screens import SPAN_LIMIT_MS, AbandonmentRow
+from agent.core.plan import make_plan
+from agent.core.snapshot import progress_of, stage_of
+from agent.core.state import Attempt, ItemRun, Mode
+from agent.wire import events as report
+from agent.wire.assignment import Admitted, Assignment, Refused
+from agent.wire.messages import (
+    CollectLogs,
+    Command,
+    CommandAction,
+    ContinueAnyway,
+    ExtendTimeout,
+    RefreshAssignment,
+    ResetDevice,
+    RetryItem,
+    RetryPhase,
+    SkipAccountSetup,
+)
+from agent.wire.progress import Failure, Progress
+from agent.wire.vocabulary import (
+    EXCEEDED_30_MINUTES,
+    SUCCESS_STATES,
+    Choice,
+    Context,
+    EndState,
+    FailureKind,
+    Gate,
+    GateCause,
+    ItemKind,
+    ItemState,
+    PersonAction,
+    Phase,
+    RebootKind,
+    RowState,
+    Section,
+)
+
+REBOOT_WAIT_MS: Final = 15 * MINUTE_MS
+"""A restart that has not happened by then is given up, and setup goes on without it."""
+
+REBOOTS_MAX: Final = 4
+"""The loop breaker stops the fifth restart for one item."""
+
+_CHOICE_OF_COMMAND: Final = {
+    "retry_phase": Choice.TRY_AGAIN,
+    "continue_anyway": Choice.CONTINUE_ANYWAY,
+    "reset_device": Choice.RESET_DEVICE,
+    "skip_account_setup": Choice.SKIP_ACCOUNT_SETUP,
+}
+
+
+class Enrollment:
+    """The enrollment of one device, attempt after attempt."""
+
+    def __init__(self) -> None:
+        self._attempt: Attempt | None = None
+        self._now_ms = 0
+        self._number = 0
+        self._executed: set[str] = set()
+        self._effects: list[Effect] = []
+        self._refusal: str | None = None
+
+    # What the world may look at.
+
+    @property
+    def attempt(self) -> str | None:
+        """The id of the newest attempt."""
+        return self._attempt.id if self._attempt else None
+
+    @property
+    def mode(self) -> Mode:
+        """Where the newest attempt is."""
+        return self._attempt.mode if self._attempt else Mode.IDLE
+
+    @property
+    def end_state(self) -> EndState | None:
+        """How the newest attempt ended."""
+        return self._attempt.end_state if self._attempt else None
+
+    @property
+    def gate(self) -> Gate:
+        """Whether a person may use the device."""
+        return self._attempt.gate if self._attempt else Gate.LOCKED
+
+    @property
+    def is_settled(self) -> bool:
+        """The newest attempt has ended and nothing runs in the background any more."""
+        return self.mode is Mode.ENDED and not any(
+            i.is_working or i.state is ItemState.WAITING_TO_RETRY for i in self._items()
+        )
+
+    @property
+    def executed(self) -> frozenset[str]:
+        """The ids of all commands that were answered, over all attempts."""
+        return frozenset(self._executed)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last event changed nothing; None when it was taken."""
+        return self._refusal
+
+    @property
+    def progress(self) -> Progress:
+        """The snapshot that everybody looks at."""
+        return progress_of(self._now, self._now_ms)
+
+    def next_deadline_ms(self) -> int | None:
+        """When `DeadlinePassed` is due, in device running time."""
+        return min((at_ms for at_ms, _ in self._deadlines()), default=None)
+
+    def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
+        """Take one event at one moment; the effects are to be carried out in order, after they are durable."""
+        self._now_ms = max(self._now_ms, now_ms)
+        self._effects = []
+        self._refusal = None
+        entry = TABLE[self.mode].get(type(event), UNEXPECTED)
+        if isinstance(entry, str):
+            self._refusal = entry
+        else:
+            entry(self, event)
+        return self._effects
+
+    # Beginning and assignment.
+
+    def _begin(self, event: AttemptBegan) -> None:
+        """Begin an attempt; one that is still open is superseded."""
+        if self._attempt is not None and self._attempt.mode is not Mode.ENDED:
+            self._end(EndState.SUPERSEDED)
+        elif self._attempt is not None:
+            self._cancel_working()
+        self._number += 1
+        self._attempt = Attempt(
+            id=event.attempt,
+            number=self._number,
+            facts=event.facts,
+            limits=event.limits,
+            began_ms=self._now_ms,
+            wait_deadline_ms=self._now_ms + event.limits.assignment_wait_ms,
+        )
+        facts = event.facts
+        self._report(
+            report.AttemptStarted(
+                enrollment_type=facts.enrollment_type,
+                variant=facts.variant,
+                platform=facts.platform,
+                os_version=facts.os_version,
+                user=facts.user,
+                model=facts.model,
+                serial=facts.serial,
+                number=self._number,
+                agent_version=facts.agent_version,
+            )
+        )
+        self._set_gate(Gate.LOCKED, GateCause.ENROLLMENT_BEGAN)
+
+    def _take_assignment(self, event: AssignmentArrived) -> None:
+        """Make the plan and start, or end as refused; in the middle of an attempt, keep what is done."""
+        attempt, assignment = self._now, event.assignment
+        refusal = _why_not_this_assignment(attempt, assignment)
+        if refusal is not None:
+            self._refusal = refusal
+            return
+        attempt.store, attempt.version = assignment.store, assignment.version
+        match assignment.decision:
+            case Refused(failure=failure):
+                self._end(EndState.REFUSED, failure)
+            case Admitted() as admitted:
+                self._admit(assignment, admitted)
+
+    def _admit(self, assignment: Assignment, admitted: Admitted) -> None:
+        attempt = self._now
+        try:
+            plan = make_plan(attempt.facts, admitted)
+        except ValueError as error:
+            self._end(EndState.FAILED, outcomes.bad_assignment(str(error)))
+            return
+        known = attempt.items
+        for gone in known.keys() - plan.items.keys():
+            self._cancel(known[gone])
+        attempt.plan = plan
+        attempt.items = {i.id: known.get(i.id) or ItemRun(i) for i in plan.items.values()}
+        for item in attempt.items.values():
+            item.plan = plan.items[item.plan.id]
+        attempt.work_ms = sum(i.expected_ms for i in plan.items.values() if i.tracked)
+        attempt.credited_ms = sum(i.credited_ms for i in attempt.items.values() if i.plan.tracked)
+        self._report(
+            report.AssignmentApplied(
+                store=assignment.store,
+                version=assignment.version,
+                profile=admitted.profile.id,
+                profile_name=admitted.profile.name,
+                items=len(plan.items),
+                blocking=sum(i.blocking for i in plan.items.values()),
+            )
+        )
+        if attempt.mode is Mode.WAITING_FOR_ASSIGNMENT:
+            attempt.mode = Mode.WORKING
+            attempt.wait_deadline_ms = None
+            self._enter(Phase.DEVICE_PREPARATION)
+        self._advance()
+
+    # Phases.
+
+    def _enter(self, phase: Phase) -> None:
+        attempt = self._now
+        attempt.phase = phase
+        self._set_phase(phase, RowState.IN_PROGRESS)
+        if phase is not Phase.DEVICE_SETUP:
+            attempt.budget_deadline_ms = None
+        self._open_budget()
+        if phase is Phase.ACCOUNT_SETUP or self._may(Choice.CONTINUE_ANYWAY):
+            self._offer()
+
+    def _open_budget(self) -> None:
+        """Start the context's budget, unless a person has to open it and has not."""
+        attempt = self._now
+        assert attempt.plan is not None, "a phase has a plan"
+        waits = any(i.plan.opens_budget and not i.is_satisfied for i in attempt.in_phase())
+        if attempt.budget_deadline_ms is None and not waits:
+            attempt.budget_deadline_ms = self._now_ms + attempt.plan.budget_ms
+
+    def _offer(self) -> None:
+        """Offer what may be chosen while setup goes on."""
+        choices = permissions.ways_out(self._now)
+        if choices:
+            self._effects.append(do.OfferChoices(choices, (), error=False))
+
+    def _advance(self) -> None:
+        """Decide what starts now; the only place that does."""
+        attempt = self._now
+        while attempt.mode is Mode.WORKING:
+            items = attempt.in_phase()
+            failed = next((i for i in items if i.plan.blocking and i.is_unsatisfied), None)
+            if failed is not None:
+                assert failed.failure is not None, "an unsatisfied item says why"
+                self._stop(failed.failure)
+            elif any(i.state is ItemState.REBOOT_REQUIRED for i in items):
+                if any(i.is_working for i in items):
+                    return
+                self._reboot(RebootKind.HARD)
+            elif self._start_ready(items):
+                continue
+            elif all(i.is_settled for i in items):
+                if any(i.reboot is RebootKind.SOFT for i in items):
+                    self._reboot(RebootKind.SOFT)
+                else:
+                    self._finish_phase(items)
+            else:
+                return
+
+    def _start_ready(self, items: list[ItemRun]) -> bool:
+        """Start what may start; True when something settled at once, so that there is more to decide."""
+        attempt = self._now
+        for item in items:
+            if item.state is not ItemState.NOT_STARTED or not self._is_ready(item):
+                continue
+            broken = next((n for n in item.plan.needs if attempt.items[n].is_unsatisfied), None)
+            if broken is not None:
+                failure = outcomes.dependency_failed(item.plan, attempt.items[broken].plan.name)
+                self._settle(item, ItemState.CANCELLED, failure)
+                return True
+            if attempt.lane_is_free(item.plan.lane):
+                self._start(item)
+        return False
+
+    def _is_ready(self, item: ItemRun) -> bool:
+        known = self._now.items
+        return all(known[n].is_settled for n in item.plan.after if n in known) and all(
+            known[n].is_settled for n in item.plan.needs
+        )
+
+    def _finish_phase(self, items: list[ItemRun]) -> None:
+        attempt = self._now
+        assert attempt.phase is not None, "a phase that finishes has begun"
+        done = all(i.is_satisfied for i in items)
+        self._set_phase(attempt.phase, RowState.SUCCEEDED if done else RowState.FAILED)
+        self._review_gate()
+        match attempt.phase:
+            case Phase.DEVICE_PREPARATION:
+                self._enter(Phase.DEVICE_SETUP)
+            case Phase.DEVICE_SETUP:
+                self._enter(Phase.ACCOUNT_SETUP)
+            case Phase.ACCOUNT_SETUP:
+                self._end(EndState.SUCCEEDED_ON_RETRY if attempt.retried else EndState.SUCCEEDED)
+
+    def _review_gate(self) -> None:
+        """Open the gate when nothing holds it any more: the only place that releases it for work done."""
+        attempt = self._now
+        assert attempt.plan is not None, "a phase has a plan"
+        if attempt.gate is not Gate.LOCKED:
+            return
+        profile = attempt.plan.profile
+        account = profile.account_setup
+        if attempt.phase is Phase.ACCOUNT_SETUP:
+            self._set_gate(Gate.RELEASED, GateCause.SETUP_COMPLETE)
+        elif attempt.phase is Phase.DEVICE_SETUP:
+            if not (account.show_progress and account.block_until_complete):
+                self._set_gate(Gate.RELEASED, GateCause.DEVICE_SETUP_COMPLETE)
+        elif not profile.device_setup.show_progress:
+            self._set_gate(Gate.RELEASED, GateCause.NOTHING_TO_SHOW)
+
+    # Items.
+
+    def _start(self, item: ItemRun) -> None:
+        attempt = self._now
+        item.moved_ms = self._now_ms
+        self._open_spans(item)
+        if item.plan.screen is not None:
+            portal = item.plan.screen.section is not None
+            limit_ms = SPAN_LIMIT_MS if portal else attempt.limits.nobody_comes_back_ms
+            item.deadline_ms = self._now_ms + limit_ms
+            self._set_item(item, ItemState.WAITING_FOR_PERSON)
+            self._ask(item)
+            return
+        item.attempt += 1
+        item.percent = None
+        is_app = item.plan.kind is ItemKind.APP
+        first = ItemState.DOWNLOADING if is_app else ItemState.INSTALLING
+        self._run(item, ItemState.VERIFYING if item.detect_first else first)
+
+    def _run(self, item: ItemRun, state: ItemState) -> None:
+        attempt = self._now
+        attempt.runs += 1
+        item.run = attempt.runs
+        if item.plan.limit_ms is not None:
+            item.deadline_ms = self._now_ms + item.plan.limit_ms
+        self._set_item(item, state)
+        plan = item.plan
+        self._effects.append(
+            do.RunStep(
+                item=plan.id,
+                name=plan.name,
+                kind=plan.kind,
+                context=plan.phase.context,
+                run=item.run,
+                attempt=item.attempt,
+                detect_first=item.detect_first,
+                size_bytes=plan.size_bytes,
+            )
+        )
+
+    def _step_moved(self, event: StepMoved) -> None:
+        """Note what a running step does now."""
+        item = self._running(event.item, event.run)
+        if item is None:
+            return
+        item.moved_ms = self._now_ms
+        before = item.percent or 0
+        if event.percent is not None:
+            item.percent = max(before, min(100, event.percent))
+            credit(self._now, item, item.percent / 100)
+        if event.state is not item.state:
+            self._set_item(item, event.state)
+        elif item.percent is not None and item.percent // 10 > before // 10:
+            self._report(report.ItemAdvanced(item=event.item, item_percent=item.percent))
+
+    def _step_finished(self, event: StepFinished) -> None:
+        """Judge the end of a running step and go on."""
+        item = self._running(event.item, event.run)
+        if item is None:
+            return
+        item.moved_ms = self._now_ms
+        self._conclude(item, outcomes.judge(item.plan, event))
+        self._go_on()
+
+    def _conclude(self, item: ItemRun, outcome: Outcome) -> None:
+        match outcome.verdict:
+            case Verdict.SATISFIED:
+                item.reboot = outcome.reboot
+                self._settle(item, outcome.state, None)
+            case Verdict.HARD_REBOOT:
+                item.deadline_ms = None
+                item.reboots += 1
+                if item.reboots > REBOOTS_MAX:
+                    failure = outcomes.reboot_loop(item.plan, item.reboots)
+                    self._settle(item, ItemState.FAILED, failure)
+                else:
+                    self._set_item(item, ItemState.REBOOT_REQUIRED)
+            case Verdict.TRY_AGAIN:
+                self._try_again(item, outcome)
+
+    def _try_again(self, item: ItemRun, outcome: Outcome) -> None:
+        """Wait for the next try, or settle as failed when all tries are used up."""
+        if item.attempt >= item.plan.tries:
+            self._settle(item, outcome.state, outcome.failure)
+            return
+        item.failure = outcome.failure
+        item.detect_first = True
+        pause_ms = outcomes.pause_before_retry_ms(item.attempt, outcome)
+        item.deadline_ms = self._now_ms + pause_ms
+        self._set_item(item, ItemState.WAITING_TO_RETRY)
+
+    def _settle(self, item: ItemRun, state: ItemState, failure: Failure | None) -> None:
+        item.deadline_ms = None
+        item.failure = failure
+        if state in (ItemState.DONE, ItemState.ALREADY_PRESENT, ItemState.SKIPPED):
+            item.percent = None
+            credit(self._now, item, 1.0)
+        self._close_spans(item)
+        self._set_item(item, state)
+        if item.plan.opens_budget and item.plan.phase is self._now.phase:
+            self._open_budget()
+
+    def _set_item(self, item: ItemRun, state: ItemState) -> None:
+        item.state = state
+        item.moved_ms = self._now_ms
+        plan = item.plan
+        self._report(
+            report.ItemChanged(
+                item=plan.id,
+                name=plan.name,
+                item_kind=plan.kind,
+                phase=plan.phase,
+                row=plan.row,
+                blocking=plan.blocking,
+                state=state,
+                attempt=item.attempt,
+                attempts_max=plan.tries,
+                failure=item.failure,
+            )
+        )
+
+    def _cancel(self, item: ItemRun) -> None:
+        if item.is_working:
+            self._effects.append(do.CancelStep(item.plan.id, item.run))
+
+    def _cancel_working(self) -> None:
+        for item in self._items():
+            self._cancel(item)
+
+    def _running(self, name: str, run: int) -> ItemRun | None:
+        item = self._now.items.get(name)
+        if item is None:
+            self._refusal = f"'{name}' is not part of this attempt"
+        elif not item.is_working or item.run != run:
+            self._refusal = f"run {run} of '{name}' is over; what it says now does not count"
+        else:
+            return item
+        return None
+
+    def _go_on(self) -> None:
+        if self.mode is Mode.ENDED:
+            self._work_in_background()
+        else:
+            self._advance()
+
+    # Persons.
+
+    def _ask(self, item: ItemRun) -> None:
+        screen = item.plan.screen
+        assert screen is not None, "only a person screen asks"
+        actions = (PersonAction.PROCEED, *screen.halts)
+        self._effects.append(do.AskPerson(item.plan.id, screen.id, actions))
+
+    def _person_acted(self, event: PersonActed) -> None:
+        """Take the answer to a person screen: go on, or end as abandoned."""
+        item = self._now.items.get(event.item)
+        if item is None or item.state is not ItemState.WAITING_FOR_PERSON:
+            self._refusal = f"'{event.item}' is not waiting for a person"
+            return
+        screen = item.plan.screen
+        assert screen is not None, "only a person screen waits for a person"
+        if event.action is not PersonAction.PROCEED and event.action not in screen.halts:
+            self._refusal = f"'{event.action.value}' can't be chosen on '{screen.title}'"
+            return
+        self._report(
+            report.PersonAnswered(
+                screen=screen.id,
+                action=event.action.label,
+                section=screen.section,
+                action_name=screen.action_name,
+                waited_ms=self._now_ms - item.moved_ms,
+            )
+        )
+        if event.action is PersonAction.PROCEED:
+            self._settle(item, ItemState.DONE, None)
+            self._advance()
+        else:
+            failure = outcomes.person_stopped(screen.title, event.action.label, silent=False)
+            self._abandon(item, failure, event.action.label)
+
+    def _open_spans(self, item: ItemRun) -> None:
+        attempt = self._now
+        assert attempt.plan is not None, "an item has a plan"
+        for span in attempt.plan.spans:
+            if span.start == item.plan.id:
+                attempt.spans.setdefault(span.id, self._now_ms + SPAN_LIMIT_MS)
+
+    def _close_spans(self, item: ItemRun) -> None:
+        attempt = self._now
+        assert attempt.plan is not None, "an item has a plan"
+        for span in attempt.plan.spans:
+            if span.end == item.plan.id:
+                attempt.spans.pop(span.id, None)
+
+    def _span_over(self, span: AbandonmentRow) -> None:
+        """A row of the report used up its 30 minutes, whoever was slow."""
+        attempt = self._now
+        inside = attempt.waiting_screen() or attempt.items[span.end]
+        failure = outcomes.person_stopped(inside.plan.name, EXCEEDED_30_MINUTES, silent=True)
+        self._end(
+            EndState.ABANDONED,
+            failure,
+            section=span.section,
+            action_name=span.action_name,
+            user_action=EXCEEDED_30_MINUTES,
+        )
+
+    def _screen_over(self, item: ItemRun) -> None:
+        """Nobody answered a person screen in time."""
+        minutes = (self._now_ms - item.moved_ms) // MINUTE_MS
+        what = EXCEEDED_30_MINUTES if minutes == 30 else f"Exceeded {minutes // 60} hours"
+        self._abandon(item, outcomes.person_stopped(item.plan.name, what, silent=True), what)
+
+    def _abandon(self, item: ItemRun, failure: Failure, user_action: str) -> None:
+        screen = item.plan.screen
+        assert screen is not None, "only a person screen is abandoned"
+        self._end(
+            EndState.ABANDONED,
+            failure,
+            section=screen.section,
+            action_name=screen.action_name,
+            user_action=user_action,
+        )
+
+    # The error screen, choices and commands.
+
+    def _stop(self, failure: Failure) -> None:
+        """Bring up the error screen; with no way out of it the attempt ends at once."""
+        attempt = self._now
+        assert attempt.phase is not None, "only a phase fails"
+        attempt.mode = Mode.STOPPED
+        attempt.failure = failure
+        attempt.budget_deadline_ms = None
+        attempt.wait_deadline_ms = self._now_ms + attempt.limits.nobody_comes_back_ms
+        self._set_phase(attempt.phase, RowState.FAILED)
+        if not permissions.ways_out(attempt):
+            self._give_up()
+            return
+        choices, items = permissions.offered(attempt), permissions.retryable(attempt)
+        self._report(
+            report.ErrorScreenShown(
+                phase=attempt.phase, failure=failure, failed_items=items, choices=choices
+            )
+        )
+        self._effects.append(do.OfferChoices(choices, items, error=True))
+
+    def _give_up(self) -> None:
+        failure = self._now.failure
+        assert failure is not None, "the error screen says why"
+        timed_out = failure.kind is FailureKind.SETUP_TIMED_OUT
+        self._end(EndState.TIMED_OUT if timed_out else EndState.FAILED, failure)
+
+    def _person_chose(self, event: PersonChose) -> None:
+        """Do what the person chose, if it is allowed now."""
+        self._refusal = self._choose(event.choice, event.item, command=None)
+
+    def _choose(self, choice: Choice, item: str | None, command: str | None) -> str | None:
+        """Carry out a choice; the answer is None, or why not."""
+        if choice is Choice.TRY_ITEM_AGAIN and item is None:
+            return "say which item to try again"
+        refusal = permissions.why_not(self._now, choice, item)
+        if refusal is not None:
+            return refusal
+        self._report(report.ChoiceMade(choice=choice, item=item, command=command))
+        match choice:
+            case Choice.TRY_AGAIN:
+                self._retry([i for i in self._now.in_phase() if not i.is_satisfied])
+            case Choice.TRY_ITEM_AGAIN:
+                self._retry([i for i in self._now.in_phase() if self._hangs_on(i, item)])
+            case Choice.CONTINUE_ANYWAY:
+                self._bypass(GateCause.CONTINUED_ANYWAY)
+            case Choice.RESET_DEVICE:
+                self._end(EndState.RESET, self._now.failure)
+                self._effects.append(do.ResetDevice())
+            case Choice.SKIP_ACCOUNT_SETUP:
+                self._skip_account_setup()
+            case Choice.COLLECT_LOGS:
+                self._collect_logs(command)
+        return None
+
+    def _hangs_on(self, item: ItemRun, name: str | None) -> bool:
+        """The item itself, or one that was given up because of it."""
+        return item.plan.id == name or (
+            item.is_unsatisfied and name in item.plan.needs and item.state is ItemState.CANCELLED
+        )
+
+    def _retry(self, items: list[ItemRun]) -> None:
+        """Back to work with a new budget; what is there already will be detected."""
+        attempt = self._now
+        assert attempt.phase is not None, "only a phase is tried again"
+        for item in items:
+            if item.is_unsatisfied:
+                item.state = ItemState.NOT_STARTED
+                item.attempt = 0
+                item.failure = None
+                item.detect_first = True
+        attempt.mode = Mode.WORKING
+        attempt.retried = True
+        attempt.failure = None
+        attempt.wait_deadline_ms = None
+        self._set_phase(attempt.phase, RowState.IN_PROGRESS)
+        self._open_budget()
+        self._advance()
+
+    def _bypass(self, cause: GateCause) -> None:
+        self._set_gate(Gate.BYPASSED, cause)
+        self._end(EndState.BYPASSED, self._now.failure)
+
+    def _skip_account_setup(self) -> None:
+        attempt = self._now
+        self._cancel_working()
+        self._set_phase(Phase.ACCOUNT_SETUP, RowState.SKIPPED)
+        for item in attempt.in_phase():
+            if not item.is_settled:
+                self._settle(item, ItemState.SKIPPED, None)
+        if attempt.gate is Gate.LOCKED:
+            self._set_gate(Gate.RELEASED, GateCause.ACCOUNT_SETUP_SKIPPED)
+        self._end(EndState.SUCCEEDED_ON_RETRY if attempt.retried else EndState.SUCCEEDED)
+
+    def _collect_logs(self, command: str | None) -> None:
+        self._now.logs_wanted.append(command)
+        self._effects.append(do.CollectLogs(command))
+
+    def _logs_collected(self, event: LogsCollected) -> None:
+        """Report where the log archive is."""
+        wanted = self._now.logs_wanted
+        if event.command in wanted:
+            wanted.remove(event.command)
+        self._report(report.LogsCollected(path=event.path, command=event.command))
+
+    def _command_received(self, event: CommandReceived) -> None:
+        """Execute a command once and answer it once, whatever is delivered again."""
+        command = event.command
+        if command.id in self._executed:
+            self._refusal = f"command '{command.id}' was answered before"
+            return
+        self._executed.add(command.id)
+        reason = self._why_not_this_command(command, event.expired) or self._execute(command)
+        self._refusal = reason
+        self._report(
+            report.CommandAnswered(
+                command=command.id,
+                action=command.action.kind,
+                executed=reason is None,
+                reason=reason or "",
+            )
+        )
+
+    def _why_not_this_command(self, command: Command, expired: bool) -> str | None:
+        attempt = self._now
+        if command.device != attempt.facts.device:
+            return "the command is for another device"
+        if command.attempt != attempt.id:
+            return "the command is for another attempt"
+        if expired:
+            return "the command has expired"
+        if self._now_ms - attempt.began_ms > command.attempt_ms_max:
+            return "the attempt is older than the command allows"
+        return None
+
+    def _execute(self, command: Command) -> str | None:
+        """Carry out a command; the answer is None, or why not."""
+        action: CommandAction = command.action
+        match action:
+            case ExtendTimeout(context=context, minutes=minutes):
+                return self._extend(context, minutes)
+            case CollectLogs():
+                # A help desk may look at logs at any time: the profile's permission is about the person's button.
+                self._collect_logs(command.id)
+                return None
+            case RefreshAssignment():
+                return self._refresh()
+            case RetryItem(item=item):
+                return self._choose(Choice.TRY_ITEM_AGAIN, item, command.id)
+            case RetryPhase() | ContinueAnyway() | ResetDevice() | SkipAccountSetup():
+                return self._choose(_CHOICE_OF_COMMAND[action.kind], None, command.id)
+
+    def _refresh(self) -> str | None:
+        if self.mode is Mode.ENDED:
+            return OVER
+        self._effects.append(do.AskForAssignment())
+        return None
+
+    def _extend(self, context: Context, minutes: int) -> str | None:
+        attempt = self._now
+        if attempt.budget_deadline_ms is None or attempt.phase is None:
+            return "no time budget is running"
+        if attempt.phase.context is not context:
+            return f"the {attempt.phase.context.value} context is running, not the {context.value} context"
+        attempt.budget_deadline_ms += minutes * MINUTE_MS
+        return None
+
+    def _emergency_exit(self, _: EmergencyExitUsed) -> None:
+        """Let the person out through the documented emergency exit."""
+        if self._now.gate is Gate.LOCKED:
+            self._set_gate(Gate.BYPASSED, GateCause.EMERGENCY_EXIT)
+        if self.mode is not Mode.ENDED:
+            self._end(EndState.BYPASSED, self._now.failure)
+
+    # Ends, background work, restarts.
+
+    def _end(
+        self,
+        end_state: EndState,
+        failure: Failure | None = None,
+        *,
+        section: Section | None = None,
+        action_name: str | None = None,
+        user_action: str | None = None,
+    ) -> None:
+        attempt = self._now
+        background = end_state in SUCCESS_STATES
+        if not background:
+            self._cancel_working()
+        if end_state in (EndState.SUCCEEDED, EndState.SUCCEEDED_ON_RETRY):
+            attempt.percent = 100
+        attempt.mode = Mode.ENDED
+        attempt.end_state = end_state
+        attempt.failure = failure
+        attempt.wait_deadline_ms = attempt.budget_deadline_ms = None
+        attempt.spans.clear()
+        for item in attempt.items.values():
+            if not (background and (item.is_working or item.state is ItemState.WAITING_TO_RETRY)):
+                item.deadline_ms = None
+        self._report(
+            report.AttemptEnded(
+                end_state=end_state,
+                phase=attempt.phase,
+                failure=failure,
+                account_setup=attempt.phase_states[Phase.ACCOUNT_SETUP],
+                section=section,
+                action_name=action_name,
+                user_action=user_action,
+            )
+        )
+        if background:
+            for item in attempt.items.values():
+                if item.is_unsatisfied and item.plan.is_assigned:
+                    item.state, item.attempt, item.detect_first = ItemState.NOT_STARTED, 0, True
+            self._work_in_background()
+
+    def _work_in_background(self) -> None:
+        """After the gate is open, go on with the assigned items that are not there yet."""
+        attempt = self._now
+        if attempt.end_state not in SUCCESS_STATES:
+            return
+        left = [i for i in attempt.items.values() if i.plan.is_assigned]
+        for item in left:
+            if item.state is not ItemState.NOT_STARTED:
+                continue
+            if all(attempt.items[n].is_satisfied for n in item.plan.needs) and attempt.lane_is_free(
+                item.plan.lane
+            ):
+                self._start(item)
+
+    def _reboot(self, kind: RebootKind) -> None:
+        """Restart the device for all items that want it; the state that follows is stored before it happens."""
+        attempt = self._now
+        wanting = [
+            i for i in attempt.in_phase() if i.reboot or i.state is ItemState.REBOOT_REQUIRED
+        ]
+        for item in wanting:
+            item.reboot = None
+        names = tuple(i.plan.id for i in wanting)
+        attempt.mode = Mode.RESTARTING
+        attempt.wait_deadline_ms = self._now_ms + REBOOT_WAIT_MS
+        self._report(report.RebootPlanned(reboot=kind, items=names))
+        self._effects.append(do.Reboot(kind, names))
+
+    def _restarted(self, event: Restarted) -> None:
+        """Assert gate, prompts and unfinished work again; what was running is detected first."""
+        attempt = self._now
+        self._report(report.AgentRestarted(planned=event.planned))
+        self._effects.append(do.SetGate(attempt.gate, GateCause.ENROLLMENT_BEGAN))
+        if attempt.mode is Mode.RESTARTING:
+            attempt.mode = Mode.WORKING
+            attempt.wait_deadline_ms = None
+        for command in attempt.logs_wanted:
+            self._effects.append(do.CollectLogs(command))
+        self._resume_items()
+        if attempt.mode is Mode.STOPPED:
+            choices, items = permissions.offered(attempt), permissions.retryable(attempt)
+            self._effects.append(do.OfferChoices(choices, items, error=True))
+        elif attempt.end_state is EndState.RESET:
+            self._effects.append(do.ResetDevice())
+        self._go_on()
+
+    def _resume_items(self) -> None:
+        for item in self._now.items.values():
+            if item.is_working or item.state is ItemState.REBOOT_REQUIRED:
+                item.detect_first = True
+                item.attempt = max(1, item.attempt)
+                self._run(item, ItemState.VERIFYING)
+            elif item.state is ItemState.WAITING_FOR_PERSON and self.mode is Mode.WORKING:
+                self._ask(item)
+
+    # Deadlines.
+
+    def _deadlines(self) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Every deadline that runs, with what happens at it; those of equal time happen in this order."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if attempt.mode is Mode.WORKING and attempt.plan is not None:
+            for span in attempt.plan.spans:
+                if span.id in attempt.spans:
+                    yield attempt.spans[span.id], partial(self._span_over, span)
+        if attempt.wait_deadline_ms is not None:
+            yield attempt.wait_deadline_ms, self._wait_over
+        if attempt.budget_deadline_ms is not None and attempt.mode is Mode.WORKING:
+            yield attempt.budget_deadline_ms, self._budget_over
+        for item in attempt.items.values():
+            if item.deadline_ms is not None and self._counts(item):
+                yield item.deadline_ms, partial(self._item_over, item)
+
+    def _counts(self, item: ItemRun) -> bool:
+        """Whether an item's deadline runs: at the error screen nothing new starts and nobody is asked."""
+        return item.is_working or self.mode in (Mode.WORKING, Mode.ENDED)
+
+    def _deadline_passed(self, _: DeadlinePassed) -> None:
+        """Do what is due, earliest first, until nothing is."""
+        took = False
+        while True:
+            at_ms, act = min(self._deadlines(), key=lambda d: d[0], default=(None, None))
+            if at_ms is None or act is None or at_ms > self._now_ms:
+                break
+            took = True
+            act()
+        if not took:
+            self._refusal = "no deadline has passed"
+
+    def _wait_over(self) -> None:
+        attempt = self._now
+        if attempt.mode is Mode.RESTARTING:
+            attempt.mode = Mode.WORKING
+            attempt.wait_deadline_ms = None
+            self._resume_items()
+            self._advance()
+        elif attempt.mode is Mode.STOPPED:
+            self._give_up()
+        else:
+            minutes = attempt.limits.assignment_wait_ms // MINUTE_MS
+            self._end(EndState.TIMED_OUT, outcomes.no_assignment(minutes))
+
+    def _budget_over(self) -> None:
+        """The context's time is used up: what runs ends as timed out, and the screen says which."""
+        attempt = self._now
+        assert attempt.plan is not None, "a budget belongs to a plan"
+        attempt.budget_deadline_ms = None
+        items = [i for i in attempt.in_phase() if not i.is_settled]
+        running = [i for i in items if i.state is not ItemState.NOT_STARTED]
+        names = tuple(i.plan.name for i in running)
+        failure = outcomes.setup_timed_out(attempt.plan.profile.timeout_minutes, names)
+        for item in running:
+            self._cancel(item)
+            self._settle(
+                item, ItemState.TIMED_OUT, failure.model_copy(update={"item": item.plan.id})
+            )
+        if any(i.plan.blocking for i in items):
+            self._stop(failure)
+            return
+        for item in items:
+            if item.state is ItemState.NOT_STARTED:
+                self._settle(item, ItemState.CANCELLED, failure)
+        self._advance()
+
+    def _item_over(self, item: ItemRun) -> None:
+        if item.state is ItemState.WAITING_FOR_PERSON:
+            self._screen_over(item)
+        elif item.state is ItemState.WAITING_TO_RETRY:
+            self._next_try(item)
+        else:
+            self._cancel(item)
+            failure = outcomes.item_timed_out(item.plan)
+            self._try_again(item, Outcome(Verdict.TRY_AGAIN, ItemState.TIMED_OUT, None, failure))
+            self._go_on()
+
+    def _next_try(self, item: ItemRun) -> None:
+        item.deadline_ms = None
+        item.state = ItemState.NOT_STARTED
+        self._go_on()
+
+    # Small things.
+
+    @property
+    def _now(self) -> Attempt:
+        assert self._attempt is not None, "the first event of a device is AttemptBegan"
+        return self._attempt
+
+    def _items(self) -> Sequence[ItemRun]:
+        return tuple(self._attempt.items.values()) if self._attempt else ()
+
+    def _may(self, choice: Choice) -> bool:
+        return permissions.why_not(self._now, choice) is None
+
+    def _set_phase(self, phase: Phase, state: RowState) -> None:
+        self._now.phase_states[phase] = state
+        self._report(report.PhaseChanged(phase=phase, state=state))
+
+    def _set_gate(self, gate: Gate, cause: GateCause) -> None:
+        self._now.gate = gate
+        self._effects.append(do.SetGate(gate, cause))
+        self._report(report.GateChanged(gate=gate, cause=cause))
+
+    def _report(self, body: report.Body) -> None:
+        attempt = self._now
+        self._effects.append(
+            do.Report(
+                attempt.id,
+                self._now_ms - attempt.began_ms,
+                stage_of(attempt),
+                attempt.percent,
+                body,
+            )
+        )
+
+
+def _why_not_this_assignment(attempt: Attempt, assignment: Assignment) -> str | None:
+    if assignment.device != attempt.facts.device:
+        return "the assignment is for another device"
+    if assignment.attempt != attempt.id:
+        return "the assignment is for another attempt"
+    if assignment.store == attempt.store and assignment.version <= attempt.version:
+        return "this assignment, or a newer one, is applied already"
+    return None
+
+
+Handler = Callable[[Enrollment, Any], None]
+
+NO_ATTEMPT: Final = "no attempt has begun"
+NO_PLAN: Final = "the device has no assignment yet"
+OVER: Final = "the attempt has ended"
+RESTARTING: Final = "the device is restarting"
+UNEXPECTED: Final = "this event is not known here"
+
+_ANY_TIME: Final[dict[type, Handler | str]] = {
+    AttemptBegan: Enrollment._begin,
+    CommandReceived: Enrollment._command_received,
+    LogsCollected: Enrollment._logs_collected,
+    Restarted: Enrollment._restarted,
+    DeadlinePassed: Enrollment._deadline_passed,
+    EmergencyExitUsed: Enrollment._emergency_exit,
+}
+
+_AT_WORK: Final[dict[type, Handler | str]] = {
+    **_ANY_TIME,
+    AssignmentArrived: Enrollment._take_assignment,
+    StepMoved: Enrollment._step_moved,
+    StepFinished: Enrollment._step_finished,
+    PersonActed: Enrollment._person_acted,
+    PersonChose: Enrollment._person_chose,
+}
+
+TABLE: Final[dict[Mode, dict[type, Handler | str]]] = {
+    Mode.IDLE: {
+        **dict.fromkeys(_AT_WORK, NO_ATTEMPT),
+        AttemptBegan: Enrollment._begin,
+    },
+    Mode.WAITING_FOR_ASSIGNMENT: {
+        **_AT_WORK,
+        StepMoved: NO_PLAN,
+        StepFinished: NO_PLAN,
+        PersonActed: NO_PLAN,
+        PersonChose: NO_PLAN,
+    },
+    Mode.WORKING: _AT_WORK,
+    Mode.RESTARTING: {
+        **_AT_WORK,
+        StepMoved: RESTARTING,
+        StepFinished: RESTARTING,
+        PersonActed: RESTARTING,
+    },
+    Mode.STOPPED: _AT_WORK,
+    Mode.ENDED: {
+        **_AT_WORK,
+        AssignmentArrived: OVER,
+        PersonActed: OVER,
+    },
+}
+"""What each mode does with each event: a handler, or the sentence that refuses it."""
+
+
+def transitions() -> Iterator[tuple[str, str, str]]:
+    """The table in words: mode, event, and what is done with it or why it is refused."""
+    for mode, entries in TABLE.items():
+        for event, entry in sorted(entries.items(), key=lambda e: e[0].__name__):
+            if isinstance(entry, str):
+                yield mode.value, event.__name__, f"refused: {entry}"
+            else:
+                yield mode.value, event.__name__, (entry.__doc__ or "").strip()

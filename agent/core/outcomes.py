@@ -1,0 +1,216 @@
+"""What follows from the end of a step: done, try again, restart, or failed, with the failure in everybody's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from agent.core.events import MINUTE_MS, StepFinished, StepResult
+from agent.core.plan import ItemPlan
+from agent.wire.progress import Failure
+from agent.wire.vocabulary import FailureKind, ItemState, RebootKind
+
+SUCCESS_EXIT_CODES: Final = frozenset({0, 1707})
+SOFT_REBOOT_EXIT_CODE: Final = 3010
+HARD_REBOOT_EXIT_CODE: Final = 1641
+RETRY_EXIT_CODE: Final = 1618
+"""The default return codes of a Windows app: 0 and 1707 success, 3010 soft reboot, 1641 hard reboot, 1618 retry."""
+
+RETRY_EXIT_PAUSE_MS: Final = 5 * MINUTE_MS
+FIRST_RETRY_PAUSE_MS: Final = 30_000
+"""The pause doubles with each further try; a retry exit code waits five minutes, as on Windows."""
+
+NOT_DETECTED_CODE: Final = "0x87D1041C"
+TIMEOUT_CODE: Final = "0x800705B4"
+WIN32_BASE: Final = 0x80070000
+
+
+class Verdict(StrEnum):
+    """What the machine does next about an item."""
+
+    SATISFIED = "satisfied"
+    HARD_REBOOT = "hard_reboot"
+    TRY_AGAIN = "try_again"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The judgement of one run of one step."""
+
+    verdict: Verdict
+    state: ItemState
+    reboot: RebootKind | None = None
+    failure: Failure | None = None
+    pause_ms: int | None = None
+    """A pause of its own before the next try; None means the usual growing one."""
+
+
+def judge(item: ItemPlan, event: StepFinished) -> Outcome:
+    """Decide what the end of a step means; detection decides over the exit code."""
+    match event.result:
+        case StepResult.ALREADY_PRESENT:
+            return Outcome(Verdict.SATISFIED, ItemState.ALREADY_PRESENT)
+        case StepResult.NOT_APPLICABLE:
+            return Outcome(Verdict.SATISFIED, ItemState.SKIPPED)
+        case StepResult.FAILED:
+            return _failed(item, event)
+        case StepResult.COMPLETED:
+            return _completed(item, event)
+
+
+def _completed(item: ItemPlan, event: StepFinished) -> Outcome:
+    code = 0 if event.exit_code is None else event.exit_code
+    if code == HARD_REBOOT_EXIT_CODE:
+        return Outcome(Verdict.HARD_REBOOT, ItemState.REBOOT_REQUIRED, RebootKind.HARD)
+    if event.detected is not False:
+        reboot = RebootKind.SOFT if code == SOFT_REBOOT_EXIT_CODE else None
+        if event.detected or code in SUCCESS_EXIT_CODES or reboot:
+            return Outcome(Verdict.SATISFIED, ItemState.DONE, reboot)
+    if code == RETRY_EXIT_CODE:
+        failure = _installer_failure(item, code, event.detail)
+        return Outcome(Verdict.TRY_AGAIN, ItemState.FAILED, None, failure, RETRY_EXIT_PAUSE_MS)
+    if code in SUCCESS_EXIT_CODES or code == SOFT_REBOOT_EXIT_CODE:
+        return Outcome(
+            Verdict.TRY_AGAIN, ItemState.NOT_DETECTED, None, not_detected(item, event.detail)
+        )
+    return Outcome(
+        Verdict.TRY_AGAIN, ItemState.FAILED, None, _installer_failure(item, code, event.detail)
+    )
+
+
+def _failed(item: ItemPlan, event: StepFinished) -> Outcome:
+    kind = event.failure or item.failure
+    failure = Failure(
+        kind=kind,
+        code=event.code or _hresult(event.exit_code),
+        person=_FAILED_SENTENCES.get(kind, "{name} could not be set up.").format(name=item.name),
+        engineer=event.detail or f"{item.id}: {kind.label.lower()}",
+        item=item.id,
+    )
+    return Outcome(Verdict.TRY_AGAIN, ItemState.FAILED, None, failure)
+
+
+_FAILED_SENTENCES: Final = {
+    FailureKind.DOWNLOAD_FAILED: "{name} could not be downloaded.",
+    FailureKind.NETWORK_TIMEOUT: "{name} could not be reached over the network.",
+    FailureKind.INSTALLER_FAILED: "{name} could not be installed.",
+    FailureKind.ATTESTATION_FAILED: "This device's hardware could not be verified.",
+}
+
+
+def _hresult(exit_code: int | None) -> str:
+    """A Windows exit code as HRESULT: 1603 is 0x80070643."""
+    if exit_code is None or not 0 < exit_code <= 0xFFFF:
+        return "0x80004005" if exit_code is None else f"{exit_code}"
+    return f"0x{WIN32_BASE | exit_code:08X}"
+
+
+def _installer_failure(item: ItemPlan, code: int, detail: str) -> Failure:
+    return Failure(
+        kind=FailureKind.INSTALLER_FAILED,
+        code=_hresult(code),
+        person=f"{item.name} could not be installed.",
+        engineer=detail or f"{item.id}: the installer ended with exit code {code}",
+        item=item.id,
+    )
+
+
+def not_detected(item: ItemPlan, detail: str = "") -> Failure:
+    """The installer reported success, and the item is not there."""
+    return Failure(
+        kind=FailureKind.NOT_DETECTED,
+        code=NOT_DETECTED_CODE,
+        person=f"{item.name} was installed but can't be found.",
+        engineer=detail or f"{item.id}: not detected after the installation completed successfully",
+        item=item.id,
+    )
+
+
+def item_timed_out(item: ItemPlan) -> Failure:
+    """One try took longer than the item's own cap."""
+    minutes = (item.limit_ms or 0) // MINUTE_MS
+    attested = item.failure is FailureKind.ATTESTATION_FAILED
+    return Failure(
+        kind=FailureKind.ATTESTATION_FAILED if attested else FailureKind.ITEM_TIMED_OUT,
+        code=TIMEOUT_CODE,
+        person=f"{item.name} took too long.",
+        engineer=f"{item.id}: no end within its limit of {minutes} minutes",
+        item=item.id,
+    )
+
+
+def setup_timed_out(minutes: int, running: tuple[str, ...]) -> Failure:
+    """The context's budget is used up."""
+    waited = f" Still running: {', '.join(running)}." if running else ""
+    return Failure(
+        kind=FailureKind.SETUP_TIMED_OUT,
+        code=TIMEOUT_CODE,
+        person=f"Setup took longer than the {minutes} minutes that your organization allows.{waited}"[
+            :2000
+        ],
+        engineer=f"the budget of {minutes} minutes ended with {len(running)} items running"[:2000],
+    )
+
+
+def dependency_failed(item: ItemPlan, needed: str) -> Failure:
+    """Something that this item depends on is not there."""
+    return Failure(
+        kind=FailureKind.DEPENDENCY_FAILED,
+        code="0x87D00215",
+        person=f"{item.name} needs {needed}, which could not be set up.",
+        engineer=f"{item.id}: not attempted, its dependency {needed} failed",
+        item=item.id,
+    )
+
+
+def reboot_loop(item: ItemPlan, times: int) -> Failure:
+    """The item asked for one restart too many."""
+    return Failure(
+        kind=FailureKind.REBOOT_LOOP,
+        code="0x80070BC2",
+        person=f"{item.name} asked for too many restarts.",
+        engineer=f"{item.id}: wanted restart number {times}; the loop breaker stopped it",
+        item=item.id,
+    )
+
+
+def no_assignment(minutes: int) -> Failure:
+    """Nothing came from the collector."""
+    return Failure(
+        kind=FailureKind.NO_ASSIGNMENT,
+        code=TIMEOUT_CODE,
+        person="Your organization's settings did not arrive. Check the network and start setup again.",
+        engineer=f"no assignment within {minutes} minutes",
+    )
+
+
+def bad_assignment(reason: str) -> Failure:
+    """The assignment can't be made into a plan."""
+    return Failure(
+        kind=FailureKind.BAD_ASSIGNMENT,
+        code="badRequest",
+        person="Your organization's settings for this device can't be used. Contact your support person.",
+        engineer=reason[:2000],
+    )
+
+
+def person_stopped(name: str, what: str, *, silent: bool) -> Failure:
+    """A person halted the enrollment, or stayed away; `userAbandonment` is Graph's enrollment failure reason."""
+    return Failure(
+        kind=FailureKind.PERSON_SILENT if silent else FailureKind.USER_CANCELLED,
+        code="userAbandonment",
+        person=(
+            f"Setup stopped because nobody answered “{name}” in time. Start again when you are ready."
+            if silent
+            else f"Setup was stopped at “{name}”. Start again when you are ready."
+        ),
+        engineer=f"{name}: {what}" if silent else f"{name}: User cancelled enrollment ({what})",
+    )
+
+
+def pause_before_retry_ms(attempt: int, outcome: Outcome) -> int:
+    """How long to wait before the try after `attempt`, in milliseconds."""
+    if outcome.pause_ms is not None:
+        return outcome.pause_ms
+    return int(FIRST_RETRY_PAUSE_MS * 2 ** (attempt - 1))

@@ -1,0 +1,98 @@
+"""What may be chosen now, and the sentence that says why something may not."""
+
+from __future__ import annotations
+
+from agent.core.state import Attempt, Mode
+from agent.wire.vocabulary import Choice, Gate, Phase, RowState
+
+ORDER = tuple(Choice)
+
+
+def offered(attempt: Attempt) -> tuple[Choice, ...]:
+    """Everything that may be chosen now, in the order of the buttons."""
+    return tuple(c for c in ORDER if why_not(attempt, c) is None)
+
+
+def ways_out(attempt: Attempt) -> tuple[Choice, ...]:
+    """The choices that lead away from the error screen."""
+    return tuple(c for c in offered(attempt) if c is not Choice.COLLECT_LOGS)
+
+
+def retryable(attempt: Attempt) -> tuple[str, ...]:
+    """The failed items that may be tried again one by one."""
+    if attempt.mode is not Mode.STOPPED:
+        return ()
+    return tuple(i.plan.id for i in attempt.in_phase() if i.is_unsatisfied)
+
+
+def why_not(attempt: Attempt, choice: Choice, item: str | None = None) -> str | None:
+    """None when the choice is allowed now, else one sentence for whoever asked."""
+    if attempt.plan is None:
+        return "the device has no assignment yet"
+    handling = attempt.plan.profile.error_handling
+    match choice:
+        case Choice.TRY_AGAIN:
+            return _retry(attempt, handling.allow_retry)
+        case Choice.TRY_ITEM_AGAIN:
+            return _retry_item(attempt, handling.allow_retry, item)
+        case Choice.CONTINUE_ANYWAY:
+            return _continue(attempt, handling.allow_continue)
+        case Choice.RESET_DEVICE:
+            return _reset(attempt, handling.allow_reset)
+        case Choice.SKIP_ACCOUNT_SETUP:
+            return _skip(attempt, attempt.plan.profile.account_setup.allow_skip)
+        case Choice.COLLECT_LOGS:
+            return _collect_logs(attempt, handling.allow_log_collection)
+
+
+def _retry(attempt: Attempt, allowed: bool) -> str | None:
+    if not allowed:
+        return "the profile does not allow to try again"
+    return None if attempt.mode is Mode.STOPPED else "nothing has failed"
+
+
+def _retry_item(attempt: Attempt, allowed: bool, item: str | None) -> str | None:
+    refused = _retry(attempt, allowed)
+    if refused is not None:
+        return refused
+    failed = retryable(attempt)
+    if item is not None and item not in failed:
+        return f"'{item}' is not an item that failed"
+    return None if failed else "no single item failed"
+
+
+def _continue(attempt: Attempt, allowed: bool) -> str | None:
+    if attempt.gate is not Gate.LOCKED:
+        return "the device may be used already"
+    if attempt.phase_states[Phase.DEVICE_PREPARATION] is not RowState.SUCCEEDED:
+        return "the device is not enrolled yet"
+    if attempt.mode is Mode.STOPPED:
+        return None if allowed else "the profile does not allow to continue after a failure"
+    assert attempt.plan is not None, "a mode past waiting has a plan"
+    unblocked = (
+        attempt.phase is Phase.DEVICE_SETUP
+        and not attempt.plan.profile.device_setup.block_until_complete
+    )
+    if attempt.mode is Mode.WORKING and unblocked:
+        return None
+    return "nothing has failed, and the profile blocks the device until setup is complete"
+
+
+def _skip(attempt: Attempt, allowed: bool) -> str | None:
+    if not allowed:
+        return "the profile does not allow to skip account setup"
+    if attempt.phase is Phase.ACCOUNT_SETUP and attempt.mode in (Mode.WORKING, Mode.STOPPED):
+        return None
+    return "account setup is not running"
+
+
+def _reset(attempt: Attempt, allowed: bool) -> str | None:
+    if not allowed:
+        return "the profile does not allow to reset the device"
+    return None if attempt.mode is Mode.STOPPED else "nothing has failed"
+
+
+def _collect_logs(attempt: Attempt, allowed: bool) -> str | None:
+    if not allowed:
+        return "the profile does not allow to collect logs"
+    return None if attempt.failure is not None else "nothing has failed"

@@ -1,0 +1,232 @@
+"""The frozen Progress of an attempt: the only view that anybody outside the machine gets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.core.estimate import remaining
+from agent.core.permissions import offered, retryable
+from agent.core.plan import PhasePlan, Plan, RowPlan
+from agent.core.state import Attempt, ItemRun, Mode
+from agent.wire.progress import (
+    ErrorScreen,
+    ItemProgress,
+    PhaseProgress,
+    Progress,
+    Prompt,
+    PromptAction,
+    RowProgress,
+)
+from agent.wire.vocabulary import (
+    Choice,
+    ItemKind,
+    ItemState,
+    PersonAction,
+    Phase,
+    RowState,
+    Stage,
+)
+
+STANDARD_MESSAGE: Final = (
+    "Setup could not be completed. Please try again or contact your support person for help."
+)
+"""What the page says when the profile has no message of its own."""
+
+_STAGE_OF_KIND: Final = {
+    ItemKind.POLICY: Stage.APPLYING_POLICIES,
+    ItemKind.CERTIFICATE: Stage.INSTALLING_CERTIFICATES,
+    ItemKind.NETWORK: Stage.CONNECTING_NETWORKS,
+    ItemKind.APP: Stage.INSTALLING_APPS,
+    ItemKind.SCREEN: Stage.WAITING_FOR_PERSON,
+}
+
+_STAGE_OF_PHASE: Final = {
+    Phase.DEVICE_PREPARATION: Stage.PREPARING,
+    Phase.DEVICE_SETUP: Stage.DEVICE_SETUP,
+    Phase.ACCOUNT_SETUP: Stage.ACCOUNT_SETUP,
+}
+
+_STAGE_OF_MODE: Final = {
+    Mode.WAITING_FOR_ASSIGNMENT: Stage.WAITING_FOR_ASSIGNMENT,
+    Mode.RESTARTING: Stage.RESTARTING,
+    Mode.STOPPED: Stage.NEEDS_ATTENTION,
+    Mode.ENDED: Stage.FINISHED,
+}
+
+_ACTIVITY: Final = {
+    ItemState.NOT_STARTED: "Waiting",
+    ItemState.WAITING_FOR_PERSON: "Waiting for you",
+    ItemState.WAITING_TO_RETRY: "Trying again soon",
+    ItemState.DOWNLOADING: "Downloading",
+    ItemState.INSTALLING: "Installing",
+    ItemState.VERIFYING: "Checking",
+    ItemState.REBOOT_REQUIRED: "Restart needed",
+    ItemState.DONE: "Done",
+    ItemState.ALREADY_PRESENT: "Already there",
+    ItemState.SKIPPED: "Not needed here",
+    ItemState.FAILED: "Failed",
+    ItemState.NOT_DETECTED: "Not found after installing",
+    ItemState.TIMED_OUT: "Took too long",
+    ItemState.CANCELLED: "Cancelled",
+}
+
+_APPLYING: Final = {
+    ItemKind.POLICY: "Applying",
+    ItemKind.CERTIFICATE: "Applying",
+    ItemKind.NETWORK: "Adding",
+    ItemKind.STEP: "Working",
+}
+
+
+def stage_of(attempt: Attempt) -> Stage:
+    """What the active-enrollments table shows."""
+    stage = _STAGE_OF_MODE.get(attempt.mode)
+    if stage is not None:
+        return stage
+    assert attempt.phase is not None, "a working attempt is in a phase"
+    for item in attempt.items.values():
+        if item.is_working or item.state is ItemState.WAITING_FOR_PERSON:
+            return _STAGE_OF_KIND.get(item.plan.kind) or _STAGE_OF_PHASE[attempt.phase]
+    return _STAGE_OF_PHASE[attempt.phase]
+
+
+def progress_of(attempt: Attempt, now_ms: int) -> Progress:
+    """The whole snapshot."""
+    plan = attempt.plan
+    return Progress(
+        device=attempt.facts.device,
+        user=plan.user if plan else attempt.facts.user,
+        enrollment_type=attempt.facts.enrollment_type,
+        platform=attempt.facts.platform,
+        attempt=attempt.id,
+        attempt_number=attempt.number,
+        attempt_ms=now_ms - attempt.began_ms,
+        phase=attempt.phase,
+        stage=stage_of(attempt),
+        percent=attempt.percent,
+        gate=attempt.gate,
+        phases=tuple(_phase(attempt, plan, p) for p in plan.phases) if plan else (),
+        remaining=remaining(attempt),
+        deadline_ms=_since_begin(attempt, attempt.budget_deadline_ms),
+        profile_name=plan.profile.name if plan else None,
+        prompt=_prompt(attempt),
+        error=_error(attempt),
+        choices=offered(attempt),
+        retryable=retryable(attempt) if Choice.TRY_ITEM_AGAIN in offered(attempt) else (),
+        end_state=attempt.end_state,
+        failure=attempt.failure,
+        custom_message=plan.profile.custom_message if plan else None,
+        show_details=plan.profile.error_handling.show_details if plan else True,
+    )
+
+
+def _since_begin(attempt: Attempt, at_ms: int | None) -> int | None:
+    return None if at_ms is None else max(0, at_ms - attempt.began_ms)
+
+
+def _phase(attempt: Attempt, plan: Plan, phase: PhasePlan) -> PhaseProgress:
+    return PhaseProgress(
+        phase=phase.phase,
+        state=attempt.phase_states[phase.phase],
+        shown=phase.shown,
+        rows=tuple(_row(attempt, plan, phase.phase, r) for r in phase.rows),
+    )
+
+
+def _row(attempt: Attempt, plan: Plan, phase: Phase, row: RowPlan) -> RowProgress:
+    items = [attempt.items[i] for i in row.items]
+    tracked = [i for i in items if i.plan.tracked]
+    return RowProgress(
+        id=row.id,
+        title=row.title,
+        state=_row_state(attempt, phase, tracked),
+        verb=row.verb,
+        done=sum(i.is_satisfied for i in tracked),
+        total=len(tracked),
+        items=tuple(_item(attempt, plan, i) for i in items),
+    )
+
+
+def _row_state(attempt: Attempt, phase: Phase, items: list[ItemRun]) -> RowState:
+    if any(i.is_unsatisfied for i in items):
+        return RowState.FAILED
+    if all(i.is_satisfied for i in items):
+        started = attempt.phase_states[phase] is not RowState.NOT_STARTED
+        return RowState.SUCCEEDED if items or started else RowState.NOT_STARTED
+    if attempt.phase_states[phase] is RowState.SKIPPED:
+        return RowState.SKIPPED
+    if all(i.state is ItemState.NOT_STARTED for i in items):
+        return RowState.NOT_STARTED
+    return RowState.IN_PROGRESS
+
+
+def _item(attempt: Attempt, plan: Plan, item: ItemRun) -> ItemProgress:
+    return ItemProgress(
+        id=item.plan.id,
+        name=item.plan.name,
+        kind=item.plan.kind,
+        state=item.state,
+        blocking=item.plan.blocking,
+        activity=_activity(item),
+        attempt=item.attempt,
+        attempts_max=item.plan.tries,
+        percent=item.percent,
+        deadline_ms=_since_begin(attempt, item.deadline_ms),
+        moved_ms=max(0, item.moved_ms - attempt.began_ms),
+        failure=item.failure,
+        waits_for=_waits_for(attempt, plan, item),
+    )
+
+
+def _activity(item: ItemRun) -> str:
+    if item.state is ItemState.NOT_STARTED and not item.plan.tracked:
+        return "Installs after setup"
+    if item.state is ItemState.INSTALLING:
+        return _APPLYING.get(item.plan.kind, "Installing")
+    return _ACTIVITY[item.state]
+
+
+def _waits_for(attempt: Attempt, plan: Plan, item: ItemRun) -> tuple[str, ...]:
+    if item.state is not ItemState.NOT_STARTED:
+        return ()
+    return tuple(plan.items[n].name for n in item.plan.needs if not attempt.items[n].is_satisfied)
+
+
+def _prompt(attempt: Attempt) -> Prompt | None:
+    item = attempt.waiting_screen()
+    if item is None or attempt.mode is not Mode.WORKING or item.plan.screen is None:
+        return None
+    screen = item.plan.screen
+    deadlines = list(attempt.spans.values())
+    if item.deadline_ms is not None:
+        deadlines.append(item.deadline_ms)
+    return Prompt(
+        item=item.plan.id,
+        screen=screen.id,
+        title=screen.title,
+        text=screen.text,
+        actions=(
+            PromptAction(action=PersonAction.PROCEED, label=screen.proceed),
+            *(PromptAction(action=a, label=_HALT_LABELS.get(a, a.label)) for a in screen.halts),
+        ),
+        section=screen.section,
+        action_name=screen.action_name,
+        deadline_ms=_since_begin(attempt, min(deadlines, default=None)),
+    )
+
+
+_HALT_LABELS: Final = {PersonAction.CLOSE: "Close"}
+
+
+def _error(attempt: Attempt) -> ErrorScreen | None:
+    if attempt.mode is not Mode.STOPPED or attempt.plan is None or attempt.failure is None:
+        return None
+    profile = attempt.plan.profile
+    shown = profile.error_handling.show_details
+    failures = tuple(i.failure for i in attempt.in_phase() if i.is_unsatisfied and i.failure)
+    return ErrorScreen(
+        title="Something needs your attention",
+        message=profile.custom_message or STANDARD_MESSAGE,
+        failures=(failures or (attempt.failure,)) if shown else (),
+        deadline_ms=_since_begin(attempt, attempt.wait_deadline_ms),
+    )

@@ -1,0 +1,125 @@
+"""What the enrollment machine remembers of an attempt; only the machine writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agent.core.events import DeviceFacts, Limits
+from agent.core.plan import ItemPlan, Plan
+from agent.wire.progress import Failure
+from agent.wire.vocabulary import (
+    SATISFIED_STATES,
+    UNSATISFIED_STATES,
+    WORKING_STATES,
+    EndState,
+    Gate,
+    ItemState,
+    Phase,
+    RebootKind,
+    RowState,
+)
+
+
+class Mode(StrEnum):
+    """The machine's states: the rows of the transition table."""
+
+    IDLE = "idle"
+    WAITING_FOR_ASSIGNMENT = "waiting_for_assignment"
+    WORKING = "working"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+    """The error screen is up."""
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class ItemRun:
+    """One item and how far it is. Times are device running time, in milliseconds."""
+
+    plan: ItemPlan
+    state: ItemState = ItemState.NOT_STARTED
+    attempt: int = 0
+    run: int = 0
+    percent: int | None = None
+    moved_ms: int = 0
+    deadline_ms: int | None = None
+    """Running: the end of this try. Waiting to retry: the next try. Waiting for a person: the screen's limit."""
+    failure: Failure | None = None
+    credited_ms: int = 0
+    """The share of the expected work that counts as done; never taken back."""
+    reboots: int = 0
+    reboot: RebootKind | None = None
+    detect_first: bool = False
+
+    @property
+    def is_working(self) -> bool:
+        """The endpoint is busy with it."""
+        return self.state in WORKING_STATES
+
+    @property
+    def is_satisfied(self) -> bool:
+        """It is there, or does not apply here."""
+        return self.state in SATISFIED_STATES
+
+    @property
+    def is_unsatisfied(self) -> bool:
+        """It ended without being there."""
+        return self.state in UNSATISFIED_STATES
+
+    @property
+    def is_settled(self) -> bool:
+        """It ended, whichever way."""
+        return self.state in SATISFIED_STATES or self.state in UNSATISFIED_STATES
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt. Times are device running time, in milliseconds."""
+
+    id: str
+    number: int
+    facts: DeviceFacts
+    limits: Limits
+    began_ms: int
+    mode: Mode = Mode.WAITING_FOR_ASSIGNMENT
+    plan: Plan | None = None
+    store: str = ""
+    version: int = 0
+    items: dict[str, ItemRun] = field(default_factory=dict)
+    phase: Phase | None = None
+    phase_states: dict[Phase, RowState] = field(
+        default_factory=lambda: dict.fromkeys(Phase, RowState.NOT_STARTED)
+    )
+    gate: Gate = Gate.LOCKED
+    wait_deadline_ms: int | None = None
+    """The end of waiting for an assignment, for a restart, or at the error screen."""
+    budget_deadline_ms: int | None = None
+    spans: dict[str, int] = field(default_factory=dict)
+    """Deadlines of the report's rows that are running, by row id."""
+    failure: Failure | None = None
+    retried: bool = False
+    end_state: EndState | None = None
+    runs: int = 0
+    work_ms: int = 0
+    credited_ms: int = 0
+    percent: int = 0
+    logs_wanted: list[str | None] = field(default_factory=list)
+    """Log archives asked for and not yet written; an entry is the command that asked, if one did."""
+
+    def in_phase(self) -> list[ItemRun]:
+        """The items that the running phase waits for."""
+        return [i for i in self.items.values() if i.plan.phase is self.phase and i.plan.tracked]
+
+    def waiting_screen(self) -> ItemRun | None:
+        """The person screen that is up."""
+        for item in self.items.values():
+            if item.state is ItemState.WAITING_FOR_PERSON:
+                return item
+        return None
+
+    def lane_is_free(self, lane: str | None) -> bool:
+        """Whether an item of this lane may start now."""
+        return lane is None or not any(
+            i.plan.lane == lane and i.is_working for i in self.items.values()
+        )

@@ -1,0 +1,127 @@
+"""Bytes to messages and back, with the size limit and one clear sentence for everything refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agent.wire.assignment import Assignment
+from agent.wire.base import Message
+from agent.wire.events import Event, Report
+from agent.wire.messages import Ack, CollectorState, Command, Presence, Signed, Status
+from agent.wire.topics import Channel
+
+PAYLOAD_BYTES_MAX: Final = 64 * 1024
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+CHANNEL_MODELS: Final[dict[Channel | None, type[BaseModel]]] = {
+    Channel.EVENT: Event,
+    Channel.STATUS: Status,
+    Channel.PRESENCE: Presence,
+    Channel.ASSIGNMENT: Signed,
+    Channel.COMMAND: Signed,
+    Channel.ACK: Ack,
+    None: CollectorState,
+}
+"""What travels on each channel; None stands for the collector's own topic."""
+
+SIGNED_MODELS: Final[dict[Channel, type[Message]]] = {
+    Channel.ASSIGNMENT: Assignment,
+    Channel.COMMAND: Command,
+}
+"""What is inside a signed payload."""
+
+SIGNATURE_TYPES: Final[dict[Channel, str]] = {
+    Channel.ASSIGNMENT: "esp-assignment+jws",
+    Channel.COMMAND: "esp-command+jws",
+}
+"""The `typ` of a signature's protected header, so that one kind of message never passes for the other."""
+
+
+class PayloadRefused(ValueError):
+    """A payload that can't be read: the sentence says why; `reason` is one word to count by."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+def encode(message: BaseModel) -> bytes:
+    """A message as compact JSON.
+
+    Raises:
+        PayloadRefused: it is larger than 64 KiB.
+    """
+    data = message.model_dump_json(exclude_none=True).encode()
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise PayloadRefused(
+            "oversized",
+            f"a {type(message).__name__} of {len(data)} bytes is over {PAYLOAD_BYTES_MAX}",
+        )
+    return data
+
+
+def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:
+    """Read one message.
+
+    Raises:
+        PayloadRefused: oversized, not JSON, of an unknown schema, or not valid; with the first field at fault.
+    """
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise PayloadRefused(
+            "oversized", f"{len(payload)} bytes are over the limit of {PAYLOAD_BYTES_MAX}"
+        )
+    data = bytes(payload) if isinstance(payload, memoryview) else payload
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "payload"
+        reason = "not_json" if first["type"] == "json_invalid" else "invalid"
+        if first["loc"] == ("schema",):
+            reason = "unknown_schema"
+        raise PayloadRefused(reason, f"{model.__name__}: {where}: {first['msg']}") from None
+
+
+def digest(stream: str, seq: int, report: Report) -> str:
+    """The fingerprint of one report: device and store compute it alike, and the audit compares the two."""
+    content = json.dumps(report.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{stream}\n{seq}\n{content}".encode()).hexdigest()
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of every message, by file name without suffix."""
+    models: dict[str, type[BaseModel]] = {
+        "event": Event,
+        "status": Status,
+        "presence": Presence,
+        "ack": Ack,
+        "collector": CollectorState,
+        "signed": Signed,
+        "assignment": Assignment,
+        "command": Command,
+    }
+    return {
+        name: model.model_json_schema(by_alias=True, mode="validation")
+        for name, model in models.items()
+    }
+
+
+class JsonCodec(Generic[T]):
+    """Reads and writes one type as JSON: for what a device or a store keeps rather than sends."""
+
+    def __init__(self, kept: Any) -> None:
+        self._adapter: TypeAdapter[T] = TypeAdapter(kept)
+
+    def dumps(self, value: T) -> bytes:
+        """The value as compact JSON."""
+        return self._adapter.dump_json(value, by_alias=True)
+
+    def loads(self, data: bytes | str) -> T:
+        """The value again; pydantic's ValidationError when the data is not of this type."""
+        return self._adapter.validate_json(data)

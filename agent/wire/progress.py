@@ -1,0 +1,188 @@
+"""Progress: the one frozen snapshot that screen, board, status topic and tests look at."""
+
+from __future__ import annotations
+
+from agent.wire.base import (
+    Code,
+    Count,
+    DeviceId,
+    Identifier,
+    Milliseconds,
+    Name,
+    Percent,
+    Seconds,
+    Text,
+    Timestamp,
+    UserName,
+    Wire,
+)
+from agent.wire.vocabulary import (
+    Choice,
+    EndState,
+    EnrollmentType,
+    FailureKind,
+    Gate,
+    ItemKind,
+    ItemState,
+    PersonAction,
+    Phase,
+    RowState,
+    Section,
+    Stage,
+)
+
+
+class Failure(Wire):
+    """What went wrong: a kind to count, a code to search for, a sentence for the person and one for the engineer."""
+
+    kind: FailureKind
+    code: Code
+    """In the platform's own form, for example `0x87D1041C`."""
+    person: Text
+    engineer: Text
+    item: Identifier | None = None
+
+
+class ItemProgress(Wire):
+    """One tracked thing inside a row. Times are attempt time, in milliseconds."""
+
+    id: Identifier
+    name: Name
+    kind: ItemKind
+    state: ItemState
+    blocking: bool
+    activity: Text
+    """What it does now, as a short phrase for the person."""
+    attempt: Count = 0
+    """Which try this is; 0 before the first."""
+    attempts_max: Count = 1
+    percent: Percent | None = None
+    deadline_ms: Milliseconds | None = None
+    moved_ms: Milliseconds = 0
+    failure: Failure | None = None
+    waits_for: tuple[Name, ...] = ()
+    """Names of the items that have to be done before this one starts."""
+
+
+class RowProgress(Wire):
+    """A row of the screen: a step group with its items."""
+
+    id: Identifier
+    title: Name
+    state: RowState
+    verb: Name
+    """`applied`, `added`, `installed` or `completed`; a row reads "3 of 5 installed"."""
+    done: Count
+    total: Count | None
+    """None while the list is still being identified."""
+    items: tuple[ItemProgress, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The row's count as the screen prints it."""
+        if self.total is None:
+            return "Identifying"
+        if self.total == 0:
+            return "No setup needed"
+        return f"{self.done} of {self.total} {self.verb}"
+
+
+class PhaseProgress(Wire):
+    """One of the three phases with its rows."""
+
+    phase: Phase
+    state: RowState
+    shown: bool
+    """False when the profile does not show progress for this phase's context."""
+    rows: tuple[RowProgress, ...] = ()
+
+
+class PromptAction(Wire):
+    """One button of a person screen."""
+
+    action: PersonAction
+    label: Name
+
+
+class Prompt(Wire):
+    """A person screen that waits: what it says and what may be pressed."""
+
+    item: Identifier
+    screen: Identifier
+    title: Name
+    text: Text
+    actions: tuple[PromptAction, ...]
+    section: Section | None = None
+    action_name: Name | None = None
+    deadline_ms: Milliseconds | None = None
+
+
+class ErrorScreen(Wire):
+    """The error screen: what happened, what was done about it, and what may be chosen."""
+
+    title: Name
+    message: Text
+    failures: tuple[Failure, ...]
+    """Empty when the profile hides error details from the person."""
+    deadline_ms: Milliseconds | None = None
+
+
+class Remaining(Wire):
+    """The remaining time as a range, in seconds."""
+
+    low_s: Seconds
+    high_s: Seconds
+
+
+class Progress(Wire):
+    """Everything about one attempt that anybody outside the machine may look at. Times are attempt time, in milliseconds."""
+
+    device: DeviceId
+    user: UserName | None
+    enrollment_type: EnrollmentType
+    platform: Name
+    """The platform with its version, for example `Windows 11`."""
+    attempt: Identifier
+    attempt_number: Count
+    attempt_ms: Milliseconds
+    phase: Phase | None
+    stage: Stage
+    percent: Percent
+    gate: Gate
+    phases: tuple[PhaseProgress, ...] = ()
+    remaining: Remaining | None = None
+    """None when it is not known, for example while a person is waited for."""
+    deadline_ms: Milliseconds | None = None
+    """When the running context's budget ends."""
+    organization: Name | None = None
+    """None until an assignment says it."""
+    profile_name: Name | None = None
+    prompt: Prompt | None = None
+    error: ErrorScreen | None = None
+    choices: tuple[Choice, ...] = ()
+    retryable: tuple[Identifier, ...] = ()
+    """Items that may be tried again one by one."""
+    end_state: EndState | None = None
+    failure: Failure | None = None
+    """The failure that ended the attempt or brought up the error screen."""
+    custom_message: str | None = None
+    show_details: bool = True
+    """False: the person sees sentences but no codes; reports keep them."""
+
+    def items(self) -> tuple[ItemProgress, ...]:
+        """All items, in the screen's order."""
+        return tuple(i for p in self.phases for r in p.rows for i in r.items)
+
+
+class Reporting(Wire):
+    """How the reports get through, for the screen: a snapshot of link and outbox."""
+
+    connected: bool = False
+    broker: Text = ""
+    collector_online: bool | None = None
+    """None when the collector has not been heard of."""
+    unacknowledged: Count = 0
+    not_through_since: Timestamp | None = None
+    """Since when a report has been waiting without any acknowledgement arriving."""
+    problem: Text = ""
+    """One sentence when something needs attention, for example refused credentials."""
