@@ -330,9 +330,10 @@ class Enrollment:
         account = profile.account_setup
         if attempt.phase is Phase.ACCOUNT_SETUP:
             self._set_gate(Gate.RELEASED, GateCause.SETUP_COMPLETE)
+        elif account.show_progress and account.block_until_complete:
+            return
         elif attempt.phase is Phase.DEVICE_SETUP:
-            if not (account.show_progress and account.block_until_complete):
-                self._set_gate(Gate.RELEASED, GateCause.DEVICE_SETUP_COMPLETE)
+            self._set_gate(Gate.RELEASED, GateCause.DEVICE_SETUP_COMPLETE)
         elif not profile.device_setup.show_progress:
             self._set_gate(Gate.RELEASED, GateCause.NOTHING_TO_SHOW)
 

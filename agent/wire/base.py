@@ -8,9 +8,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
 
-DeviceId = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
-Tenant = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
-Identifier = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=128)]
+NAME_LENGTH_MAX = 64
+IDENTIFIER_LENGTH_MAX = 128
+
+DeviceId = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_LENGTH_MAX)]
+Tenant = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_LENGTH_MAX)]
+Identifier = Annotated[
+    str, StringConstraints(pattern=NAME_PATTERN, max_length=IDENTIFIER_LENGTH_MAX)
+]
 Partition = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]$")]
 UserName = Annotated[str, StringConstraints(min_length=1, max_length=320)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]

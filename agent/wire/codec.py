@@ -69,16 +69,18 @@ def encode(message: BaseModel) -> bytes:
 def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:
     """Read one message.
 
+    Types are taken as the schema has them: a number in quotes is refused, not converted.
+
     Raises:
-        PayloadRefused: oversized, not JSON, of an unknown schema, or not valid; with the first field at fault.
+        PayloadRefused: oversized, not JSON, of no or an unknown schema, or not valid; with the first field at fault.
     """
-    if len(payload) > PAYLOAD_BYTES_MAX:
+    data = payload.encode(errors="surrogatepass") if isinstance(payload, str) else bytes(payload)
+    if len(data) > PAYLOAD_BYTES_MAX:
         raise PayloadRefused(
-            "oversized", f"{len(payload)} bytes are over the limit of {PAYLOAD_BYTES_MAX}"
+            "oversized", f"{len(data)} bytes are over the limit of {PAYLOAD_BYTES_MAX}"
         )
-    data = bytes(payload) if isinstance(payload, memoryview) else payload
     try:
-        return model.model_validate_json(data)
+        message = model.model_validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "payload"
@@ -86,6 +88,9 @@ def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:
         if first["loc"] == ("schema",):
             reason = "unknown_schema"
         raise PayloadRefused(reason, f"{model.__name__}: {where}: {first['msg']}") from None
+    if isinstance(message, Message) and "schema_" not in message.model_fields_set:
+        raise PayloadRefused("unknown_schema", f"{model.__name__}: schema: the field is missing")
+    return message
 
 
 def digest(stream: str, seq: int, report: Report) -> str:
@@ -106,10 +111,15 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         "assignment": Assignment,
         "command": Command,
     }
-    return {
-        name: model.model_json_schema(by_alias=True, mode="validation")
-        for name, model in models.items()
-    }
+    return {name: _json_schema(model) for name, model in models.items()}
+
+
+def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """In Python a message's schema has its value by itself; on the wire it has to be written."""
+    schema = model.model_json_schema(by_alias=True, mode="validation")
+    if issubclass(model, Message):
+        schema["required"] = ["schema", *schema["required"]]
+    return schema
 
 
 class JsonCodec(Generic[T]):

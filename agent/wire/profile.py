@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator
@@ -60,6 +61,17 @@ class EspProfile(Wire):
     custom_message: CustomMessage | None = None
     graph: dict[str, JsonValue] = {}
     """Fields of an imported Graph object that have no setting here, kept for export."""
+
+    @field_validator("graph")
+    @classmethod
+    def _finite(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise ValueError(
+                "a number is not finite, which JSON can't carry; leave it out"
+            ) from None
+        return value
 
     @field_validator("blocking_apps")
     @classmethod

@@ -73,7 +73,7 @@ class RowProgress(Wire):
     verb: Name
     """`applied`, `added`, `installed` or `completed`; a row reads "3 of 5 installed"."""
     done: Count
-    total: Count | None
+    total: Count | None = None
     """None while the list is still being identified."""
     items: tuple[ItemProgress, ...] = ()
 
@@ -138,14 +138,14 @@ class Progress(Wire):
     """Everything about one attempt that anybody outside the machine may look at. Times are attempt time, in milliseconds."""
 
     device: DeviceId
-    user: UserName | None
+    user: UserName | None = None
     enrollment_type: EnrollmentType
     platform: Name
     """The platform with its version, for example `Windows 11`."""
     attempt: Identifier
     attempt_number: Count
     attempt_ms: Milliseconds
-    phase: Phase | None
+    phase: Phase | None = None
     stage: Stage
     percent: Percent
     gate: Gate

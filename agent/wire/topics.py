@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.wire.base import NAME_PATTERN
+from agent.wire.base import IDENTIFIER_LENGTH_MAX, NAME_LENGTH_MAX, NAME_PATTERN
 
 ROOT = "esp/1"
 PARTITIONS = tuple("0123456789abcdef")
@@ -95,11 +95,13 @@ def parse(topic: str) -> Topic:
         case ["esp", "1", tenant, partition, "collector"] if _fits(tenant, partition):
             return CollectorTopic(tenant, partition)
         case ["esp", "1", tenant, partition, device, channel] if (
-            _fits(tenant, partition) and _NAME.match(device) and channel in _PLAIN
+            _fits(tenant, partition) and _is_name(device) and channel in _PLAIN
         ):
             return DeviceTopic(tenant, partition, device, Channel(channel))
         case ["esp", "1", tenant, partition, device, "command", command] if (
-            _fits(tenant, partition) and _NAME.match(device) and _NAME.match(command)
+            _fits(tenant, partition)
+            and _is_name(device)
+            and _is_name(command, IDENTIFIER_LENGTH_MAX)
         ):
             return DeviceTopic(tenant, partition, device, Channel.COMMAND, command)
         case _:
@@ -110,7 +112,11 @@ _PLAIN = frozenset(c.value for c in Channel if c is not Channel.COMMAND)
 
 
 def _fits(tenant: str, partition: str) -> bool:
-    return bool(_NAME.match(tenant)) and partition in PARTITIONS
+    return _is_name(tenant) and partition in PARTITIONS
+
+
+def _is_name(segment: str, length_max: int = NAME_LENGTH_MAX) -> bool:
+    return len(segment) <= length_max and _NAME.fullmatch(segment) is not None
 
 
 def device_filters(tenant: str, device: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from agent.wire.assignment import Admitted, AssignedItem, Assignment, PersonScre
 from agent.wire.events import AttemptEnded, Body
 from agent.wire.messages import Command, CommandAction
 from agent.wire.profile import AccountSetupSettings, ErrorHandling, EspProfile
-from agent.wire.progress import ItemProgress
+from agent.wire.progress import Failure, ItemProgress
 from agent.wire.vocabulary import Choice, EnrollmentType, Gate, ItemState, PersonAction
 
 MINUTE_MS = 60_000
@@ -143,22 +143,26 @@ class Script:
 
     def assign(self, decision: Admitted | Refused | None = None, version: int = 1) -> Script:
         """The assignment arrives."""
+        self.feed(self.assignment(decision, version))
+        return self
+
+    def assignment(
+        self, decision: Admitted | Refused | None = None, version: int = 1
+    ) -> AssignmentArrived:
+        """An assignment for the running attempt."""
         attempt = self.machine.attempt
         assert attempt is not None
-        self.feed(
-            AssignmentArrived(
-                assignment=Assignment(
-                    device=self.facts.device,
-                    attempt=attempt,
-                    store="store-1",
-                    term=1,
-                    version=version,
-                    issued_at=LONG_AGO,
-                    decision=decision or self.admitted,
-                )
+        return AssignmentArrived(
+            assignment=Assignment(
+                device=self.facts.device,
+                attempt=attempt,
+                store="store-1",
+                term=1,
+                version=version,
+                issued_at=LONG_AGO,
+                decision=decision or self.admitted,
             )
         )
-        return self
 
     def behave(self, item: str, *answers: Answer) -> Script:
         """What the item does on each run; the last answer stays."""
@@ -264,3 +268,15 @@ class Script:
     def item(self, name: str) -> ItemProgress:
         """An item as the screen sees it."""
         return next(i for i in self.machine.progress.items() if i.id == name)
+
+    def end_failure(self) -> Failure:
+        """Why the attempt ended."""
+        failure = self.end().failure
+        assert failure is not None
+        return failure
+
+    def failure(self) -> Failure:
+        """What the error screen, or the end, is about."""
+        failure = self.machine.progress.failure
+        assert failure is not None
+        return failure
