@@ -1,0 +1,1 @@
+"""The Enrollment Status Page: a projection of one frozen (Progress, Reporting) pair that sends back intents."""

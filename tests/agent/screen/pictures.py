@@ -1,0 +1,47 @@
+"""Draws example pages as SVG: `python -m tests.agent.screen.pictures DIR [SCENE ...]`, or `--readme` for the one in docs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.agent.screen.examples import SCENES
+from tests.agent.screen.scripted import page, settled
+
+SIZES = ((80, 24), (120, 40))
+README_PICTURE = Path(__file__).parents[3] / "docs" / "images" / "esp.svg"
+
+
+async def draw(scene: str, size: tuple[int, int]) -> str:
+    """One scene as SVG; the same scene gives the same bytes."""
+    make, reporting = SCENES[scene]
+    app, _ = page(make(), reporting)
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        return app.export_screenshot(title="Enrollment Status Page")
+
+
+async def draw_all(directory: Path, scenes: list[str]) -> None:
+    """All scenes at both sizes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for scene in scenes or SCENES:
+        for size in SIZES:
+            picture = await draw(scene, size)
+            (directory / f"{scene}-{size[0]}x{size[1]}.svg").write_text(picture, encoding="utf-8")
+
+
+async def draw_readme_picture() -> None:
+    """The picture that the README shows."""
+    README_PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    README_PICTURE.write_text(await draw("readme", (120, 40)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["--readme"]:
+            asyncio.run(draw_readme_picture())
+        case [directory, *scenes] if set(scenes) <= set(SCENES):
+            asyncio.run(draw_all(Path(directory), scenes))
+        case _:
+            sys.exit(f"usage: pictures --readme | DIR [SCENE ...]; scenes: {', '.join(SCENES)}")
