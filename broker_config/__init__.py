@@ -1,0 +1,1 @@
+"""Everything that concerns the broker between agents and collector: configuration, identities, rights."""
