@@ -1,0 +1,1 @@
+"""The enrollment status page in the terminal."""

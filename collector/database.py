@@ -1,0 +1,109 @@
+"""One database behind the store: its connections, its write lock, and one clear sentence when it can't be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.schema import Table
+
+BUSY_MS = 30_000
+
+
+class StoreFailed(Exception):
+    """The database can't be used, or failed at a statement: one sentence."""
+
+
+class Database:
+    """Reads beside each other, writes one after the other."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `StoreFailed` when the URL is no database that is installed here."""
+        try:
+            parsed = make_url(url)
+            self._engine = _engine(parsed)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise StoreFailed(
+                f"--database '{url}' can't be used ({error}); give sqlite:///FILE or postgresql+psycopg://..."
+            ) from None
+        self._writer = self._engine.execution_options(writes=True)
+        self.shown_url = parsed.render_as_string(hide_password=True)
+        """The URL without its password, for messages."""
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view."""
+        with _translated(self.shown_url), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction, committed at the end and rolled back on any exception."""
+        with _translated(self.shown_url), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin too late to take the write lock; `_begin_sqlite` begins them instead.
+    connection.isolation_level = None
+    for statement in (
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+        f"PRAGMA busy_timeout = {BUSY_MS}",
+    ):
+        connection.execute(statement).close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreFailed(f"the store at {url} failed: {error.orig}") from error
+    except SQLAlchemyError as error:
+        raise StoreFailed(f"the store at {url} failed: {error}") from error
+
+
+def upsert(
+    connection: Connection, table: Table, values: list[dict[str, Any]], *, add: str | None = None
+) -> None:
+    """Insert rows, replacing those with the same primary key; the column `add` is added to instead."""
+    if not values:
+        return
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    changes = {
+        name: table.c[name] + statement.excluded[name] if name == add else statement.excluded[name]
+        for name in values[0]
+        if name not in keys
+    }
+    if changes:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    connection.execute(statement, values)

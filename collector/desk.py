@@ -1,0 +1,417 @@
+"""The administrator's desk: who is expected, which profile applies, and the stored decision on every attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy.schema import Table
+
+from agent.wire.assignment import Admitted, Refused
+from agent.wire.codec import JsonCodec
+from agent.wire.events import AttemptStarted
+from agent.wire.profile import EspProfile
+from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType
+from collector import schema
+from collector.admission import AdmissionRules, Standing, decide
+from collector.database import Database, upsert
+from collector.profiles import StoredProfile, choose, offer, rank
+from collector.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
+from collector.store import REPORT_CODEC, Key, user_key
+
+_DECISION: Final[JsonCodec[Admitted | Refused]] = JsonCodec(Admitted | Refused)
+_SUCCESSES: Final = tuple(sorted(state.value for state in SUCCESS_STATES))
+_TEXT: Final[TypeAdapter[str]] = TypeAdapter(str)
+
+
+class ProfileExists(Exception):
+    """A profile with this id is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A stored decision on one attempt."""
+
+    version: int
+    device: str
+    attempt: str
+    issued_ms: int
+    decision: Admitted | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """Everything that a decision needs beside the device itself."""
+
+    organization: str
+    rules: AdmissionRules
+    profiles: Sequence[StoredProfile]
+
+
+class Desk:
+    """Every method is one transaction and may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        with database.writing() as connection:
+            _begin_with_a_profile(connection)
+
+    def apply(self, setup: Setup, now_ms: int) -> None:
+        """Replace profiles, catalogue, groups, rules and earlier enrollments; add the registrations."""
+        with self._database.writing() as connection:
+            for table in (
+                schema.PROFILES,
+                schema.CATALOGUE,
+                schema.MEMBERS,
+                schema.ENROLLED_BEFORE,
+            ):
+                connection.execute(delete(table))
+            _set(connection, "organization", _TEXT.dump_json(setup.organization).decode())
+            _set(connection, "admission", setup.admission.model_dump_json())
+            for entry in setup.profiles:
+                _save_profile(connection, entry.stored(_next_priority(connection)))
+            _begin_with_a_profile(connection)
+            contents = [
+                {"enrollment_type": t.value, "content": c.model_dump_json()}
+                for t, c in setup.catalogue.items()
+            ]
+            upsert(connection, schema.CATALOGUE, contents)
+            upsert(connection, schema.MEMBERS, _members(setup))
+            upsert(connection, schema.ENROLLED_BEFORE, _enrolled_before(setup))
+            _register(connection, setup.registrations, now_ms)
+
+    # Profiles
+
+    def profiles(self) -> list[StoredProfile]:
+        """All profiles, in the order in which they are looked at."""
+        with self._database.reading() as connection:
+            return _profiles(connection)
+
+    def add_profile(self, entry: ProfileEntry) -> StoredProfile:
+        """Add one profile; a new default takes the place of the old one.
+
+        Raises:
+            ProfileExists: there is one with this id.
+        """
+        with self._database.writing() as connection:
+            stored = entry.stored(_next_priority(connection))
+            table = schema.PROFILES
+            known = connection.execute(select(table.c.id)).scalars().all()
+            if stored.profile.id in known:
+                raise ProfileExists(
+                    f"there is a profile '{stored.profile.id}' already; choose another id or name"
+                )
+            if stored.default:
+                connection.execute(table.update().values(is_default=False))
+            _save_profile(connection, stored)
+        return stored
+
+    def catalogues(self) -> list[Catalogue]:
+        """What devices get, one entry for each enrollment type that gets anything."""
+        table = schema.CATALOGUE
+        with self._database.reading() as connection:
+            found = connection.execute(select(table.c.content).order_by(table.c.enrollment_type))
+            return [Catalogue.model_validate_json(content) for content in found.scalars()]
+
+    # Registrations
+
+    def register(self, registrations: Iterable[Registration], now_ms: int) -> int:
+        """Expect these devices; one that is expected already is updated. Returns how many."""
+        with self._database.writing() as connection:
+            return _register(connection, registrations, now_ms)
+
+    def registered(self) -> list[Registration]:
+        """The registered devices, by name."""
+        table = schema.REGISTRATIONS
+        with self._database.reading() as connection:
+            found = connection.execute(select(table).order_by(table.c.device))
+            return [
+                Registration(
+                    device=row.device,
+                    user=row.user,
+                    enrollment_type=row.enrollment_type and EnrollmentType(row.enrollment_type),
+                )
+                for row in found
+            ]
+
+    # Decisions
+
+    def admit(self, attempts: Sequence[Key], now_ms: int) -> list[Assigned]:
+        """Decide on attempts from their stored reports; what was decided before stays decided.
+
+        An attempt whose beginning is not stored, or that has ended, is left out.
+        """
+        if not attempts:
+            return []
+        with self._database.writing() as connection:
+            policy = _policy(connection)
+            decided = [_admit(connection, policy, key, now_ms) for key in dict.fromkeys(attempts)]
+        return [assigned for assigned in decided if assigned is not None]
+
+    def assigned(self, device: str, attempt: str) -> Assigned | None:
+        """The newest decision on an attempt; None when there is none."""
+        with self._database.reading() as connection:
+            return _assigned(connection, (device, attempt))
+
+    def refresh(self, device: str, attempt: str, now_ms: int) -> Assigned | None:
+        """Choose profile and items anew for an admitted attempt; a new version only when something changed."""
+        with self._database.writing() as connection:
+            current = _assigned(connection, (device, attempt))
+            started = _started(connection, (device, attempt))
+            if current is None or started is None or isinstance(current.decision, Refused):
+                return current
+            fresh = _offer(connection, _policy(connection), device, started)
+            if fresh == current.decision:
+                return current
+            return _decided(connection, (device, attempt), fresh, now_ms)
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    upsert(connection, schema.SETTINGS, [{"name": name, "value": value}])
+
+
+def _members(setup: Setup) -> list[dict[str, Any]]:
+    rows = []
+    for name, group in setup.groups.items():
+        rows += [{"kind": "user", "member": user_key(u), "group": name} for u in group.users]
+        rows += [{"kind": "device", "member": d, "group": name} for d in group.devices]
+    return rows
+
+
+def _enrolled_before(setup: Setup) -> list[dict[str, Any]]:
+    return [
+        {"device": device, "user": user, "user_key": user_key(user)}
+        for device, user in setup.enrolled.items()
+    ]
+
+
+def _register(connection: Connection, registrations: Iterable[Registration], now_ms: int) -> int:
+    rows, members = [], []
+    for one in registrations:
+        rows.append(
+            {
+                "device": one.device,
+                "enrollment_type": one.enrollment_type and one.enrollment_type.value,
+                "user": one.user,
+                "registered_ms": now_ms,
+            }
+        )
+        if one.group is not None:
+            members.append({"kind": "device", "member": one.device, "group": one.group})
+    upsert(connection, schema.REGISTRATIONS, rows)
+    upsert(connection, schema.MEMBERS, members)
+    return len(rows)
+
+
+def _profiles(connection: Connection) -> list[StoredProfile]:
+    found = connection.execute(select(schema.PROFILES))
+    stored = [
+        StoredProfile(
+            profile=EspProfile.model_validate_json(row.profile),
+            priority=row.priority,
+            groups=tuple(row.groups),
+            active=row.active,
+            default=row.is_default,
+        )
+        for row in found
+    ]
+    return sorted(stored, key=rank)
+
+
+def _save_profile(connection: Connection, stored: StoredProfile) -> None:
+    connection.execute(
+        insert(schema.PROFILES).values(
+            id=stored.profile.id,
+            priority=stored.priority,
+            active=stored.active,
+            is_default=stored.default,
+            groups=list(stored.groups),
+            profile=stored.profile.model_dump_json(),
+        )
+    )
+
+
+def _next_priority(connection: Connection) -> int:
+    highest = connection.execute(select(func.max(schema.PROFILES.c.priority))).scalar()
+    return 1 if highest is None else int(highest) + 1
+
+
+def _begin_with_a_profile(connection: Connection) -> None:
+    """A store without any profile begins with the default one, so that a device enrolls before anybody decided."""
+    if connection.execute(select(schema.PROFILES.c.id).limit(1)).first() is None:
+        _save_profile(connection, default_entry().stored(1))
+
+
+def _policy(connection: Connection) -> _Policy:
+    table = schema.SETTINGS
+    settings = {row.name: row.value for row in connection.execute(select(table))}
+    organization, admission = settings.get("organization"), settings.get("admission")
+    return _Policy(
+        organization=_TEXT.validate_json(organization) if organization else Setup().organization,
+        rules=AdmissionRules.model_validate_json(admission) if admission else AdmissionRules(),
+        profiles=_profiles(connection),
+    )
+
+
+def _admit(connection: Connection, policy: _Policy, key: Key, now_ms: int) -> Assigned | None:
+    known = _assigned(connection, key)
+    if known is not None:
+        return known
+    started = _started(connection, key)
+    if started is None or not _is_open(connection, key):
+        return None
+    _lock_user(connection, started.user)
+    standing = _standing(connection, key[0], started.user)
+    offered = _offer(connection, policy, key[0], started)
+    return _decided(connection, key, decide(started, standing, policy.rules, offered), now_ms)
+
+
+def _assigned(connection: Connection, key: Key) -> Assigned | None:
+    table = schema.ASSIGNMENTS
+    query = (
+        select(table)
+        .where(table.c.device == key[0], table.c.attempt == key[1])
+        .order_by(table.c.version.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return Assigned(row.version, *key, row.issued_ms, _DECISION.loads(row.decision))
+
+
+def _decided(
+    connection: Connection, key: Key, decision: Admitted | Refused, now_ms: int
+) -> Assigned:
+    made = connection.execute(
+        insert(schema.ASSIGNMENTS).values(
+            device=key[0],
+            attempt=key[1],
+            admitted=isinstance(decision, Admitted),
+            issued_ms=now_ms,
+            decision=_DECISION.dumps(decision).decode(),
+        )
+    )
+    inserted = made.inserted_primary_key
+    assert inserted is not None, "the database numbers assignments"
+    return Assigned(int(inserted[0]), *key, now_ms, decision)
+
+
+def _started(connection: Connection, key: Key) -> AttemptStarted | None:
+    table = schema.EVENTS
+    query = (
+        select(table.c.report)
+        .where(table.c.device == key[0], table.c.attempt == key[1])
+        .where(table.c.kind == "attempt_started")
+        .order_by(table.c.id)
+        .limit(1)
+    )
+    report = connection.execute(query).scalar()
+    if report is None:
+        return None
+    body = REPORT_CODEC.loads(report).body
+    assert isinstance(body, AttemptStarted), "the kind column says what the report is"
+    return body
+
+
+def _is_open(connection: Connection, key: Key) -> bool:
+    table = schema.ATTEMPTS
+    query = select(table.c.device).where(
+        table.c.device == key[0], table.c.attempt == key[1], table.c.end_state.is_(None)
+    )
+    return connection.execute(query).first() is not None
+
+
+def _lock_user(connection: Connection, user: str | None) -> None:
+    """Two devices of one user are decided one after the other, whatever their partitions."""
+    if user is None:
+        return
+    table = schema.USERS
+    upsert(connection, table, [{"user_key": user_key(user)}])
+    query = select(table).where(table.c.user_key == user_key(user)).with_for_update()
+    connection.execute(query).all()
+
+
+def _standing(connection: Connection, device: str, user: str | None) -> Standing:
+    registrations = schema.REGISTRATIONS
+    known = select(registrations.c.device).where(registrations.c.device == device)
+    owner = _owners(connection, {device}).get(device)
+    return Standing(
+        owner=owner,
+        other_devices=0 if user is None else len(_held(connection, user) - {device}),
+        registered=connection.execute(known).first() is not None,
+    )
+
+
+def _owners(connection: Connection, devices: set[str]) -> dict[str, str]:
+    """Whom devices are enrolled with: the user of the newest success, else whoever the setup says."""
+    before, attempts = schema.ENROLLED_BEFORE, schema.ATTEMPTS
+    owners = {}
+    for row in connection.execute(select(before).where(before.c.device.in_(devices))):
+        owners[row.device] = row.user
+    query = (
+        select(attempts.c.device, attempts.c.user)
+        .where(attempts.c.device.in_(devices), attempts.c.end_state.in_(_SUCCESSES))
+        .where(attempts.c.user.is_not(None))
+        .order_by(attempts.c.first_order)
+    )
+    for row in connection.execute(query):
+        owners[row.device] = row.user
+    return owners
+
+
+def _held(connection: Connection, user: str) -> set[str]:
+    """The devices that are enrolled with this user, or admitted for them and enrolling."""
+    before, attempts, decisions = schema.ENROLLED_BEFORE, schema.ATTEMPTS, schema.ASSIGNMENTS
+    key = user_key(user)
+    candidates = _column(connection, before, key) | _column(connection, attempts, key)
+    owners = _owners(connection, candidates)
+    query = (
+        select(attempts.c.device)
+        .join(
+            decisions,
+            (decisions.c.device == attempts.c.device) & (decisions.c.attempt == attempts.c.attempt),
+        )
+        .where(attempts.c.user_key == key, attempts.c.end_state.is_(None), decisions.c.admitted)
+    )
+    enrolling = set(connection.execute(query).scalars())
+    return enrolling | {device for device, owner in owners.items() if user_key(owner) == key}
+
+
+def _column(connection: Connection, table: Table, key: str | None) -> set[str]:
+    return set(connection.execute(select(table.c.device).where(table.c.user_key == key)).scalars())
+
+
+def _offer(
+    connection: Connection, policy: _Policy, device: str, started: AttemptStarted
+) -> Admitted:
+    stored = choose(
+        policy.profiles,
+        _groups(connection, "device", device),
+        _groups(connection, "user", user_key(started.user)),
+    )
+    profile = default_entry().stored(0) if stored is None else stored
+    catalogue = _catalogue(connection, started.enrollment_type)
+    return offer(
+        profile,
+        catalogue.items,
+        catalogue.screens,
+        organization=policy.organization,
+        user=started.user,
+    )
+
+
+def _groups(connection: Connection, kind: str, member: str | None) -> list[str]:
+    table = schema.MEMBERS
+    query = select(table.c.group).where(table.c.kind == kind, table.c.member == member)
+    return list(connection.execute(query).scalars())
+
+
+def _catalogue(connection: Connection, enrollment_type: EnrollmentType) -> Catalogue:
+    table = schema.CATALOGUE
+    query = select(table.c.content).where(table.c.enrollment_type == enrollment_type.value)
+    content = connection.execute(query).scalar()
+    return Catalogue() if content is None else Catalogue.model_validate_json(content)

@@ -1,0 +1,211 @@
+"""Intake: one stream's row and one message in, one decision out, so that a report is stored exactly once and in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from agent.wire.base import Count, DeviceId, Identifier, Message, Seq
+from agent.wire.codec import PayloadRefused, decode, digest
+from agent.wire.events import Event
+from agent.wire.topics import Channel, DeviceTopic, parse, partition_of
+
+
+class Reason(StrEnum):
+    """Why a payload was refused; these are counted."""
+
+    OVERSIZED = "oversized"
+    NOT_JSON = "not_json"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    INVALID = "invalid"
+    WRONG_TOPIC = "wrong_topic"
+    WRONG_TENANT = "wrong_tenant"
+    WRONG_PARTITION = "wrong_partition"
+    WRONG_DEVICE = "wrong_device"
+    INCONSISTENT = "inconsistent"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """How far one stream is stored."""
+
+    device: str
+    stream: str
+    last_seq: int = 0
+    last_digest: str = ""
+
+
+class Envelope(Message):
+    """An event whose report can't be read, perhaps by a newer agent: enough of it to keep its stream going."""
+
+    schema_: Literal["esp.event/1"] = Field(alias="schema")
+    device: DeviceId
+    stream: Identifier
+    seq: Seq
+    oldest_held: Seq
+    session: Count = 0
+    report: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A valid event."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A valid envelope around a report that can't be read."""
+
+    envelope: Envelope
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing that any stream could be asked about: set aside and counted, never answered."""
+
+    reason: Reason
+    sentence: str
+
+
+Incoming = Readable | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Numbers that this store will never have, and why."""
+
+    first_seq: int
+    last_seq: int
+    cause: Literal["no_longer_held", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Store this event; `row` is the stream's row afterwards."""
+
+    row: StreamRow
+    event: Event
+    digest: str
+    loss: Loss | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Store that this number can't be read and go on behind it, so that one report never blocks a stream."""
+
+    row: StreamRow
+    losses: tuple[Loss, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Stored already; answer with the current acknowledgement.
+
+    `conflicting` is True when the last stored number came again with another content, which means that two journals
+    share one stream.
+    """
+
+    row: StreamRow
+    conflicting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something is missing before it; answer with the current acknowledgement, and the device sends from there."""
+
+    row: StreamRow
+
+
+Decision = Accepted | SetAside | Duplicate | Gap
+"""Every decision carries the row that the acknowledgement states."""
+
+
+def read(tenant: str, topic: str, payload: bytes) -> Incoming | Refused:
+    """Take one message of the `event` channel apart; topic, envelope and partition have to agree."""
+    try:
+        address = parse(topic)
+    except ValueError as error:
+        return Refused(Reason.WRONG_TOPIC, str(error))
+    if not isinstance(address, DeviceTopic) or address.channel is not Channel.EVENT:
+        return Refused(Reason.WRONG_TOPIC, f"'{topic}' carries no reports")
+    incoming = _read_payload(payload)
+    if isinstance(incoming, Refused):
+        return incoming
+    return _disagreement(tenant, address, _envelope(incoming)) or incoming
+
+
+def _read_payload(payload: bytes) -> Incoming | Refused:
+    try:
+        return Readable(decode(Event, payload))
+    except PayloadRefused as refused:
+        reason, sentence = Reason(refused.reason), str(refused)
+    except RecursionError:
+        return Refused(Reason.INVALID, "nested too deeply")
+    if reason is not Reason.INVALID:
+        return Refused(reason, sentence)
+    try:
+        return Unreadable(Envelope.model_validate_json(payload), sentence)
+    except (ValidationError, RecursionError):
+        return Refused(reason, sentence)
+
+
+def _envelope(incoming: Incoming) -> Event | Envelope:
+    return incoming.event if isinstance(incoming, Readable) else incoming.envelope
+
+
+def _disagreement(tenant: str, address: DeviceTopic, event: Event | Envelope) -> Refused | None:
+    if address.tenant != tenant:
+        return Refused(Reason.WRONG_TENANT, f"tenant '{address.tenant}' is not '{tenant}'")
+    if address.device != event.device:
+        sentence = f"the topic is of '{address.device}', the envelope of '{event.device}'"
+        return Refused(Reason.WRONG_DEVICE, sentence)
+    if address.partition != partition_of(event.device):
+        sentence = f"'{event.device}' does not belong to partition {address.partition}"
+        return Refused(Reason.WRONG_PARTITION, sentence)
+    if event.oldest_held > event.seq:
+        sentence = f"number {event.seq} is sent while the oldest held is {event.oldest_held}"
+        return Refused(Reason.INCONSISTENT, sentence)
+    return None
+
+
+def fold(row: StreamRow, incoming: Incoming) -> Decision:
+    """Decide on one message of the row's stream.
+
+    The next number is accepted. A device that no longer holds the next number says so by `oldest_held`; intake then
+    jumps exactly there and records what is lost. Everything else is a duplicate or a gap and changes nothing, so
+    that folding the same message twice is the same as folding it once.
+    """
+    event = _envelope(incoming)
+    assert (event.device, event.stream) == (row.device, row.stream), "the row is of another stream"
+    wanted = max(row.last_seq + 1, event.oldest_held)
+    if event.seq <= row.last_seq:
+        return Duplicate(row, _conflicts(row, incoming))
+    if event.seq != wanted:
+        return Gap(row)
+    loss = None
+    if wanted > row.last_seq + 1:
+        loss = Loss(row.last_seq + 1, wanted - 1, "no_longer_held")
+    if isinstance(incoming, Unreadable):
+        unread = Loss(event.seq, event.seq, "unreadable")
+        after = replace(row, last_seq=event.seq, last_digest="")
+        return SetAside(after, (unread,) if loss is None else (loss, unread), incoming.sentence)
+    content = digest(event.stream, event.seq, incoming.event.report)
+    return Accepted(
+        replace(row, last_seq=event.seq, last_digest=content), incoming.event, content, loss
+    )
+
+
+def _conflicts(row: StreamRow, incoming: Incoming) -> bool:
+    if not isinstance(incoming, Readable) or not row.last_digest:
+        return False
+    event = incoming.event
+    if event.seq != row.last_seq:
+        return False
+    return digest(event.stream, event.seq, event.report) != row.last_digest

@@ -1,0 +1,178 @@
+"""What an administrator decides before devices come: profiles, items, groups, registrations and admission rules."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from agent.wire.assignment import ITEMS_MAX, AssignedItem, PersonScreens, check_dependencies
+from agent.wire.base import DeviceId, Identifier, Name, Text, UserName
+from agent.wire.profile import (
+    AccountSetupSettings,
+    BlockingApps,
+    CustomMessage,
+    DeviceSetupSettings,
+    ErrorHandling,
+    EspProfile,
+    Minutes,
+)
+from agent.wire.vocabulary import EnrollmentType, ItemKind
+from collector.admission import AdmissionRules
+from collector.profiles import ALL_DEVICES, StoredProfile
+
+Priority = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class Strict(BaseModel):
+    """What a person writes: a key that nobody reads is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProfileEntry(Strict):
+    """One ESP profile with whom it is assigned to: the form of setup files, `profile add` and the API alike."""
+
+    id: Identifier | None = None
+    """Made from the name when it is left out."""
+    name: Name
+    description: Text = ""
+    timeout_minutes: Minutes = 60
+    device_setup: DeviceSetupSettings = DeviceSetupSettings()
+    account_setup: AccountSetupSettings = AccountSetupSettings()
+    blocking_apps: BlockingApps = "all"
+    error_handling: ErrorHandling = ErrorHandling()
+    custom_message: CustomMessage | None = None
+    assigned_groups: tuple[Name, ...] = ()
+    """`All Devices` and `All Users` are groups that everybody is in."""
+    priority: Priority | None = None
+    """The lowest number wins; one more than the highest so far when it is left out."""
+    active: bool = True
+    default: bool = False
+    """The profile of every device that no other one is assigned to; its priority does not count."""
+
+    @field_validator("blocking_apps")
+    @classmethod
+    def _as_a_profile_has_them(cls, value: BlockingApps) -> BlockingApps:
+        try:
+            return EspProfile(id="any", name="any", blocking_apps=value).blocking_apps
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+    @property
+    def profile(self) -> EspProfile:
+        """The profile as a device gets it."""
+        return EspProfile(
+            id=self.id or slug(self.name),
+            name=self.name,
+            description=self.description,
+            timeout_minutes=self.timeout_minutes,
+            device_setup=self.device_setup,
+            account_setup=self.account_setup,
+            blocking_apps=self.blocking_apps,
+            error_handling=self.error_handling,
+            custom_message=self.custom_message,
+        )
+
+    def stored(self, next_priority: int) -> StoredProfile:
+        """The profile as the store keeps it; `next_priority` counts when none was given."""
+        return StoredProfile(
+            profile=self.profile,
+            priority=next_priority if self.priority is None else self.priority,
+            groups=self.assigned_groups,
+            active=self.active,
+            default=self.default,
+        )
+
+
+def slug(name: str) -> str:
+    """An id from a name: `Default ESP` gives `default-esp`."""
+    text = re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
+    return text[:128].strip("-") or "profile"
+
+
+class Catalogue(Strict):
+    """What devices of one enrollment type get."""
+
+    items: Annotated[tuple[AssignedItem, ...], Field(max_length=ITEMS_MAX)] = ()
+    screens: PersonScreens = PersonScreens()
+
+    @field_validator("items")
+    @classmethod
+    def _sound(cls, items: tuple[AssignedItem, ...]) -> tuple[AssignedItem, ...]:
+        check_dependencies(items)
+        return items
+
+
+class Group(Strict):
+    """Who is in a group."""
+
+    users: tuple[UserName, ...] = ()
+    devices: tuple[DeviceId, ...] = ()
+
+
+class Registration(Strict):
+    """A device that is expected: it is pending until its first attempt."""
+
+    device: DeviceId
+    enrollment_type: EnrollmentType | None = None
+    user: UserName | None = None
+    group: Name | None = None
+    """A group that the device joins."""
+
+
+class Setup(Strict):
+    """A setup file (TOML or JSON). Loading one replaces what an earlier one said; devices' reports stay."""
+
+    organization: Name = "Your organization"
+    admission: AdmissionRules = AdmissionRules()
+    profiles: tuple[ProfileEntry, ...] = ()
+    catalogue: dict[EnrollmentType, Catalogue] = {}
+    groups: dict[Name, Group] = {}
+    registrations: tuple[Registration, ...] = ()
+    enrolled: dict[DeviceId, UserName] = {}
+    """Devices that were enrolled before, each with its user: what "already enrolled with a different user" is about."""
+
+    @model_validator(mode="after")
+    def _sound_profiles(self) -> Setup:
+        ids = [entry.profile.id for entry in self.profiles]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"profile '{twice[0]}' is there twice; give each profile its own id")
+        defaults = [e.name for e in self.profiles if e.default]
+        if len(defaults) > 1:
+            raise ValueError(
+                f"'{defaults[0]}' and '{defaults[1]}' are both default; keep one default profile"
+            )
+        self._blocking_apps_exist()
+        return self
+
+    def _blocking_apps_exist(self) -> None:
+        apps = {
+            item.id
+            for catalogue in self.catalogue.values()
+            for item in catalogue.items
+            if item.kind is ItemKind.APP
+        }
+        for index, entry in enumerate(self.profiles):
+            named = () if entry.blocking_apps == "all" else entry.blocking_apps
+            for app in named:
+                if app not in apps:
+                    known = ", ".join(sorted(apps)) or "none yet"
+                    raise ValueError(
+                        f"profiles[{index}].blocking_apps: there is no app '{app}' in the catalogue; "
+                        f"add it there or use one of: {known}"
+                    )
+
+
+def default_entry() -> ProfileEntry:
+    """The profile of a new store, so that a device enrolls before anybody decided anything."""
+    return ProfileEntry(name="Default ESP", assigned_groups=(ALL_DEVICES,), default=True)

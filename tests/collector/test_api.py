@@ -1,0 +1,342 @@
+"""The HTTP interface answers the page from stored events, to whoever has the token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.wire.messages import RefreshAssignment, Status
+from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
+from collector.api import Services, make_app
+from collector.commands import CommandRow
+from collector.ports import BrokerLost
+from collector.setup import Registration
+from tests.collector.board.page_of_the_seed import AT, some_progress
+from tests.collector.fleet import NOON_MS, Office, Reporter, failure
+
+STATUS = "/api/devices/enrollment-status"
+PROFILES = "/api/devices/esp-profiles"
+TOKEN = "the-token"
+HOUR_MS = 60 * 60 * 1000
+
+
+@dataclass
+class Courier:
+    """Remembers what was to be sent."""
+
+    sent: list[CommandRow] = field(default_factory=list)
+    reassigned: list[tuple[str, str]] = field(default_factory=list)
+    shown: list[Status] = field(default_factory=list)
+    online_partitions: int = 16
+    is_storing: bool = True
+
+    async def send(self, command: CommandRow) -> None:
+        self.sent.append(command)
+
+    async def reassign(self, device: str, attempt: str) -> None:
+        self.reassigned.append((device, attempt))
+
+    async def statuses(self, device: str) -> AsyncIterator[Status]:
+        for status in self.shown:
+            if status.device == device:
+                yield status
+        raise BrokerLost("the broker went away")
+
+
+@pytest.fixture
+def courier() -> Courier:
+    return Courier()
+
+
+@pytest.fixture
+async def api(office: Office, courier: Courier) -> AsyncIterator[httpx.AsyncClient]:
+    app = make_app(
+        Services(
+            store=office.store,
+            desk=office.desk,
+            commands=office.commands,
+            clock=office.clock,
+            metrics=office.metrics,
+            courier=courier,
+            token=TOKEN,
+            speed=10.0,
+        )
+    )
+    transport = httpx.ASGITransport(app=app)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://collector", headers=headers
+    ) as client:
+        yield client
+
+
+async def ask(api: httpx.AsyncClient, path: str, status: int = 200) -> Any:
+    response = await api.get(path)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [STATUS, f"{STATUS}/active", f"{STATUS}/failures", PROFILES, "/metrics", "/api/reports/stored"],
+)
+@pytest.mark.parametrize("told", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "x"}])
+async def test_without_the_token_nothing_is_told(
+    api: httpx.AsyncClient, path: str, told: dict[str, str]
+) -> None:
+    api.headers.pop("Authorization")
+    response = await api.get(path, headers=told)
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "unauthorized"
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_health_is_open_and_says_when_nothing_gets_in(
+    api: httpx.AsyncClient, courier: Courier
+) -> None:
+    api.headers.pop("Authorization")
+    assert await ask(api, "/health") == {"status": "ok", "partitions_online": 16, "storing": True}
+    courier.online_partitions = 0
+    assert (await ask(api, "/health", 503))["status"] == "degraded"
+
+
+async def test_the_status_adds_up_from_stored_events(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    for number, enrollment_type in enumerate(EnrollmentType):
+        device = Reporter(device=f"OK{number}", enrollment_type=enrollment_type)
+        office.take_in([device.begin(), device.end(minutes=10 * (number + 1))])
+    busy, broken = Reporter(device="BUSY"), Reporter(device="BROKEN")
+    office.take_in([busy.begin(), busy.move(75)])
+    office.take_in([broken.begin(), broken.end(EndState.FAILED, problem=failure())])
+    office.desk.register([Registration(device="WAITS"), Registration(device="BUSY")], NOON_MS)
+    answer = await ask(api, STATUS)
+    assert answer["overview"] == {"enrolled": 5, "in_progress": 1, "pending": 1, "failed": 1}
+    assert [row["platform"] for row in answer["platforms"]] == [
+        "Windows (Autopilot)",
+        "Windows (Manual)",
+        "macOS (ADE)",
+        "iOS/iPadOS",
+        "Android Enterprise",
+    ]
+    autopilot = answer["platforms"][0]
+    assert (autopilot["total"], autopilot["last_7_days"]) == (1, 1)
+    assert (autopilot["success_rate_percent"], autopilot["average_minutes"]) == (50.0, 10.0)
+    assert sum(row["total"] for row in answer["platforms"]) == answer["overview"]["enrolled"]
+
+
+async def test_active_enrollments_have_the_columns_of_the_page(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin(), device.move(75)])
+    row = (await ask(api, f"{STATUS}/active"))["devices"][0]
+    assert {k: row[k] for k in ("device", "user", "platform", "stage", "progress_percent")} == {
+        "device": "DESKTOP-NEW001",
+        "user": "john.doe@company.com",
+        "platform": "Windows 11",
+        "stage": "Installing Apps",
+        "progress_percent": 75,
+    }
+    assert row["silent"] is False
+
+
+async def test_failures_say_how_long_ago_and_count_their_reasons(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    device = Reporter(device="DESKTOP-FAIL001")
+    problem = failure(FailureKind.DIFFERENT_USER, "0x801c0003")
+    office.take_in([device.begin(), device.end(EndState.REFUSED, problem=problem)])
+    office.clock.at_ms += 2 * HOUR_MS
+    answer = await ask(api, f"{STATUS}/failures")
+    row = answer["recent"][0]
+    assert {k: row[k] for k in ("device", "platform", "user", "age", "code", "text")} == {
+        "device": "DESKTOP-FAIL001",
+        "platform": "Windows 11",
+        "user": "john.doe@company.com",
+        "age": "2 hours ago",
+        "code": "0x801c0003",
+        "text": "Device already enrolled with different user",
+    }
+    assert answer["common_reasons"] == [
+        {
+            "kind": "different_user",
+            "reason": "Device already enrolled with different user",
+            "count": 1,
+        }
+    ]
+
+
+async def test_a_profile_is_created_and_listed_as_the_page_lists_it(api: httpx.AsyncClient) -> None:
+    created = await api.post(
+        PROFILES,
+        json={
+            "name": "Kiosk ESP",
+            "timeout_minutes": 30,
+            "blocking_apps": ["kiosk-browser", "vpn"],
+            "assigned_groups": ["Kiosk Devices"],
+            "priority": 3,
+        },
+    )
+    assert created.status_code == 201, created.text
+    rows = (await ask(api, PROFILES))["profiles"]
+    assert rows[0] == created.json()
+    assert {k: rows[0][k] for k in ("name", "blocking_apps", "timeout_minutes", "status")} == {
+        "name": "Kiosk ESP",
+        "blocking_apps": 2,
+        "timeout_minutes": 30,
+        "status": "Active",
+    }
+    assert rows[0]["assigned_groups"] == ["Kiosk Devices"]
+    again = await api.post(PROFILES, json={"name": "Kiosk ESP"})
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "exists")
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ({}, "name"),
+        ({"name": "A", "timeout_minutes": 1441}, "timeout_minutes"),
+        ({"name": "A", "timeout": 5}, "timeout"),
+        ({"name": "A", "device_setup": {"blok": True}}, "device_setup.blok"),
+        ({"name": "A", "blocking_apps": ["x", "x"]}, "blocking_apps"),
+        ({"name": "A", "blocking_apps": ["x", 7]}, "blocking_apps[1]"),
+        ([], None),
+    ],
+)
+async def test_a_bad_profile_is_refused_in_one_shape(
+    api: httpx.AsyncClient, content: Any, key: str | None
+) -> None:
+    response = await api.post(PROFILES, json=content)
+    assert response.status_code == 422
+    error = response.json()["error"]
+    assert error["code"] == "invalid"
+    assert error["message"]
+    assert error["key"] == key
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("DELETE", STATUS, 405),
+        ("GET", "/api/devices/UNKNOWN", 404),
+        ("GET", "/api/devices/not+a+device", 422),
+        ("GET", f"{STATUS}/failures?window_days=0", 422),
+        ("GET", "/api/commands/unknown", 404),
+    ],
+)
+async def test_every_refusal_has_the_same_shape(
+    api: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    response = await api.request(method, path)
+    assert response.status_code == status
+    assert set(response.json()["error"]) == {"code", "message", "key"}
+
+
+async def test_a_devices_history_is_told_the_newest_first(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin(), device.move(50), device.end(EndState.FAILED)])
+    office.take_in([device.begin(), device.move(20)])
+    answer = await ask(api, f"/api/devices/{device.device}?limit=2")
+    assert [a["end_state"] for a in answer["attempts"]] == ["failed", None]
+    assert [r["seq"] for r in answer["reports"]] == [5, 4]
+    more = await ask(
+        api, f"/api/devices/{device.device}?limit=2&before={answer['reports'][-1]['order']}"
+    )
+    assert [r["seq"] for r in more["reports"]] == [3, 2]
+    assert answer["reports"][1]["body"]["user"] == device.user
+
+
+async def test_a_command_goes_to_the_latest_attempt_and_its_state_can_be_asked_for(
+    office: Office, api: httpx.AsyncClient, courier: Courier
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin(), device.move(20, attempt_ms=5_000)])
+    path = f"/api/devices/{device.device}/commands"
+    content = {
+        "action": {"kind": "extend_timeout", "context": "device", "minutes": 30},
+        "valid_minutes": 2,
+        "issued_by": "desk",
+    }
+    response = await api.post(path, json=content)
+    assert response.status_code == 202, response.text
+    (row,) = courier.sent
+    assert row.attempt == device.attempt
+    assert row.attempt_ms_max == 5_000 + 2 * 60_000 * 10, "attempt time runs ten times as fast"
+    told = await ask(api, f"/api/commands/{row.id}")
+    assert (told["state"], told["issued_by"]) == ("waiting", "desk")
+    office.clock.at_ms += 2 * 60_000
+    assert (await ask(api, f"/api/commands/{row.id}"))["state"] == "expired"
+
+
+async def test_a_refresh_chooses_anew_before_the_command_goes_out(
+    office: Office, api: httpx.AsyncClient, courier: Courier
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin()])
+    content = {"action": RefreshAssignment().model_dump()}
+    response = await api.post(f"/api/devices/{device.device}/commands", json=content)
+    assert response.status_code == 202
+    assert courier.reassigned == [(device.device, device.attempt)]
+
+
+async def test_a_command_to_a_device_that_never_began_is_refused(api: httpx.AsyncClient) -> None:
+    content = {"action": {"kind": "collect_logs"}}
+    response = await api.post("/api/devices/UNKNOWN/commands", json=content)
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "no_attempt")
+
+
+async def test_registered_devices_are_pending(api: httpx.AsyncClient) -> None:
+    content = {"devices": [{"device": "A", "user": "ann@company.com"}, {"device": "B"}]}
+    assert (await api.post("/api/registrations", json=content)).status_code == 201
+    assert (await ask(api, STATUS))["overview"]["pending"] == 2
+    assert [r["device"] for r in (await ask(api, "/api/registrations"))["devices"]] == ["A", "B"]
+    assert (await ask(api, "/api/devices/A"))["registered"] is True
+
+
+async def test_the_audit_gets_every_stored_report_and_every_loss(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin()])
+    device.seq, device.oldest_held = 4, 5
+    office.take_in([device.move(10)])
+    response = await api.get("/api/reports/stored")
+    lines = [json.loads(line) for line in response.text.splitlines()]
+    assert [(r["seq"], r["times"]) for r in lines if r["record"] == "report"] == [(1, 1), (5, 1)]
+    assert [(r["first_seq"], r["last_seq"]) for r in lines if r["record"] == "loss"] == [(2, 4)]
+
+
+async def test_a_devices_screen_is_streamed_until_it_ends(
+    api: httpx.AsyncClient, courier: Courier
+) -> None:
+    progress = some_progress("DESKTOP-NEW001")
+    courier.shown = [
+        Status(device="DESKTOP-NEW001", stream="s", session=1, device_time=AT, progress=progress)
+    ]
+    response = await api.get("/api/devices/DESKTOP-NEW001/screen")
+    lines = response.text.splitlines()
+    assert [Status.model_validate_json(line).progress for line in lines] == [progress]
+
+
+async def test_metrics_are_in_prometheus_form(office: Office, api: httpx.AsyncClient) -> None:
+    text = (await api.get("/metrics")).text
+    for name in ("reports_total", "refused_payloads_total", "commit_seconds", "queue_depth"):
+        assert (
+            f"# HELP esp_collector_{name}" in text
+            or f"# HELP esp_collector_{name.removesuffix('_total')}" in text
+        )
+
+
+async def test_the_api_describes_itself(api: httpx.AsyncClient) -> None:
+    document = await ask(api, "/openapi.json")
+    assert {STATUS, f"{STATUS}/active", f"{STATUS}/failures", PROFILES} <= set(document["paths"])
+    assert set(document["paths"][PROFILES]) == {"get", "post"}

@@ -1,0 +1,204 @@
+"""Intake takes each report in once, in order, and never stands still."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.wire.codec import PAYLOAD_BYTES_MAX, digest, encode
+from agent.wire.events import Event
+from agent.wire.topics import partition_of
+from collector.intake import (
+    Accepted,
+    Duplicate,
+    Gap,
+    Loss,
+    Readable,
+    Reason,
+    Refused,
+    SetAside,
+    StreamRow,
+    Unreadable,
+    fold,
+    read,
+)
+from tests.collector.fleet import TENANT, Reporter, event_topic
+
+
+def reports(count: int) -> list[Event]:
+    device = Reporter()
+    return [device.begin(), *(device.move(n) for n in range(1, count))]
+
+
+def row_after(events: list[Event]) -> StreamRow:
+    row = StreamRow(events[0].device, events[0].stream)
+    for event in events:
+        row = fold(row, Readable(event)).row
+    return row
+
+
+def changed(event: Event, **fields: Any) -> bytes:
+    return json.dumps({**json.loads(encode(event)), **fields}).encode()
+
+
+def test_the_next_number_is_accepted_with_the_digest_that_the_device_computes() -> None:
+    first, second = reports(2)
+    decision = fold(row_after([first]), Readable(second))
+    assert isinstance(decision, Accepted)
+    assert decision.row.last_seq == 2
+    assert decision.digest == digest(second.stream, 2, second.report)
+    assert decision.loss is None
+
+
+def test_a_number_that_is_stored_is_a_duplicate_and_changes_nothing() -> None:
+    events = reports(3)
+    row = row_after(events)
+    for event in events:
+        assert fold(row, Readable(event)) == Duplicate(row)
+
+
+def test_a_number_beyond_the_next_is_a_gap_and_changes_nothing() -> None:
+    events = reports(4)
+    row = row_after(events[:2])
+    assert fold(row, Readable(events[3])) == Gap(row)
+
+
+def test_a_device_that_no_longer_holds_the_next_number_makes_intake_jump_exactly_to_its_oldest() -> (
+    None
+):
+    events = reports(9)
+    row = row_after(events[:2])
+    held = [e.model_copy(update={"oldest_held": 6}) for e in events]
+    assert fold(row, Readable(held[6])) == Gap(row), "number 7 is behind the oldest held one"
+    decision = fold(row, Readable(held[5]))
+    assert isinstance(decision, Accepted)
+    assert decision.row.last_seq == 6
+    assert decision.loss == Loss(3, 5, "no_longer_held")
+
+
+def test_a_fresh_store_takes_an_old_stream_up_where_the_device_still_holds_it() -> None:
+    event = reports(5)[4].model_copy(update={"oldest_held": 5})
+    decision = fold(StreamRow(event.device, event.stream), Readable(event))
+    assert isinstance(decision, Accepted)
+    assert decision.loss == Loss(1, 4, "no_longer_held")
+
+
+def test_the_last_number_with_another_content_is_told_from_a_plain_duplicate() -> None:
+    events = reports(2)
+    other = Reporter()
+    other.begin()
+    again = other.move(99)
+    decision = fold(row_after(events), Readable(again))
+    assert decision == Duplicate(row_after(events), conflicting=True)
+
+
+def test_a_report_that_cannot_be_read_is_set_aside_and_its_stream_goes_on() -> None:
+    first, second, third = reports(3)
+    payload = changed(second, report={"body": {"kind": "from_a_newer_agent"}})
+    incoming = read(TENANT, event_topic(second), payload)
+    assert isinstance(incoming, Unreadable)
+    decision = fold(row_after([first]), incoming)
+    assert isinstance(decision, SetAside)
+    assert decision.losses == (Loss(2, 2, "unreadable"),)
+    assert isinstance(fold(decision.row, Readable(third)), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\xff\xfe", Reason.NOT_JSON),
+        (b"{", Reason.NOT_JSON),
+        (b"[" * 60_000, Reason.NOT_JSON),
+        (b"", Reason.NOT_JSON),
+        (b"null", Reason.INVALID),
+        (b"[]", Reason.INVALID),
+        (b'{"schema":"esp.event/1"}', Reason.INVALID),
+        (b" " * (PAYLOAD_BYTES_MAX + 1), Reason.OVERSIZED),
+    ],
+)
+def test_what_is_no_report_is_refused_with_one_reason(payload: bytes, reason: Reason) -> None:
+    refused = read(TENANT, event_topic(reports(1)[0]), payload)
+    assert isinstance(refused, Refused)
+    assert refused.reason is reason
+
+
+def test_an_unknown_schema_is_refused_even_around_a_good_envelope() -> None:
+    event = reports(1)[0]
+    refused = read(TENANT, event_topic(event), changed(event, schema="esp.event/2"))
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.UNKNOWN_SCHEMA
+
+
+def test_unknown_fields_are_tolerated() -> None:
+    event = reports(1)[0]
+    assert read(TENANT, event_topic(event), changed(event, novelty=[1, 2])) == Readable(event)
+
+
+@pytest.mark.parametrize(
+    ("topic", "reason"),
+    [
+        ("esp/1/other/{p}/{d}/event", Reason.WRONG_TENANT),
+        ("esp/1/acme/{q}/{d}/event", Reason.WRONG_PARTITION),
+        ("esp/1/acme/{p}/SOMEBODY-ELSE/event", Reason.WRONG_DEVICE),
+        ("esp/1/acme/{p}/{d}/status", Reason.WRONG_TOPIC),
+        ("esp/1/acme/{p}/collector", Reason.WRONG_TOPIC),
+        ("esp/2/acme/{p}/{d}/event", Reason.WRONG_TOPIC),
+    ],
+)
+def test_topic_envelope_and_partition_have_to_agree(topic: str, reason: Reason) -> None:
+    event = reports(1)[0]
+    mine = partition_of(event.device)
+    another = "0" if mine != "0" else "1"
+    refused = read(TENANT, topic.format(p=mine, q=another, d=event.device), encode(event))
+    assert isinstance(refused, Refused)
+    assert refused.reason is reason
+
+
+def test_a_device_that_holds_less_than_it_sends_contradicts_itself() -> None:
+    event = reports(1)[0]
+    refused = read(TENANT, event_topic(event), changed(event, oldest_held=2))
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.INCONSISTENT
+
+
+@given(st.binary(max_size=300))
+def test_no_payload_whatever_raises(payload: bytes) -> None:
+    assert isinstance(read(TENANT, event_topic(reports(1)[0]), payload), (Refused, Unreadable))
+
+
+@given(
+    count=st.integers(1, 12),
+    deliveries=st.lists(st.integers(0, 11), max_size=60),
+    restarts=st.sets(st.integers(0, 60)),
+)
+def test_any_loss_duplication_reordering_and_restart_ends_with_each_report_stored_once(
+    count: int, deliveries: list[int], restarts: set[int]
+) -> None:
+    """After arbitrary deliveries the device sends from the acknowledged number on, and then everything is there."""
+    events = reports(count)
+    row, stored = StreamRow(events[0].device, events[0].stream), list[int]()
+
+    def deliver(event: Event) -> None:
+        nonlocal row
+        decision = fold(row, Readable(event))
+        assert fold(decision.row, Readable(event)) in (
+            Duplicate(decision.row),
+            Gap(decision.row),
+        ), "folding a message again changes nothing"
+        if isinstance(decision, Accepted):
+            assert decision.event.seq == row.last_seq + 1, "nothing is skipped"
+            stored.append(decision.event.seq)
+        row = decision.row
+
+    for step, index in enumerate(deliveries):
+        if step in restarts:
+            # All that a restarted collector has is the row that it committed.
+            row = StreamRow(row.device, row.stream, row.last_seq, row.last_digest)
+        deliver(events[index % count])
+    while row.last_seq < count:
+        deliver(events[row.last_seq])
+    assert stored == list(range(1, count + 1))
