@@ -1,0 +1,148 @@
+"""Simulated endpoints for the real agent: one that stands alone and remembers, and one of a fleet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from agent.assembly import BadInput, EndpointOptions
+from agent.core.effects import EndpointEffect
+from agent.core.events import DeviceFacts, Limits
+from agent.runtime.identifiers import new_id
+from agent.runtime.ports import Endpoint, Post
+from agent.wire.vocabulary import EnrollmentType
+from simulator.draws import Draws
+from simulator.endpoint_model import EndpointModel, Habitat
+from simulator.ground_truth import GROUND_TRUTH_CODEC, GroundTruth
+from simulator.person import SimulatedPerson
+from simulator.population import SimulatedDevice
+from simulator.rollout import Rollout
+from simulator.scenario import Network, Person
+
+_SYSTEMS: Final[dict[EnrollmentType, tuple[str, str, str]]] = {
+    EnrollmentType.WINDOWS_AUTOPILOT: ("Windows 11", "10.0.26100", "Latitude 7450"),
+    EnrollmentType.WINDOWS_MANUAL: ("Windows 11", "10.0.26100", "OptiPlex 7020"),
+    EnrollmentType.MACOS_ADE: ("macOS 15", "15.3", "MacBook Pro"),
+    EnrollmentType.IOS: ("iOS 18", "18.3", "iPhone 15"),
+    EnrollmentType.ANDROID_ENTERPRISE: ("Android 15", "15", "Pixel 8"),
+}
+"""What a simulated device runs when nobody says so: name, version and model."""
+
+
+class FleetEndpoint:
+    """One device of a simulated fleet, with its simulated person."""
+
+    def __init__(
+        self, rollout: Rollout, device: SimulatedDevice, identifier: Callable[[], str] = new_id
+    ) -> None:
+        self.truth = GroundTruth()
+        self._model = EndpointModel(
+            device.facts,
+            Habitat.of(rollout.scenario, device.megabits_per_second, device.population.pace),
+            device.draws,
+            self.truth,
+            limits=rollout.limits,
+            new_id=identifier,
+            person=SimulatedPerson(device.person, device.draws),
+        )
+        self._post: Post | None = None
+
+    def facts(self) -> DeviceFacts:
+        """See `Endpoint.facts`."""
+        return self._model.facts
+
+    def attach(self, post: Post) -> None:
+        """See `Endpoint.attach`."""
+        self._post = post
+
+    def act(self, effect: EndpointEffect, at_ms: int) -> None:
+        """See `Endpoint.act`."""
+        assert self._post is not None, "an endpoint is attached before it acts"
+        for event_ms, event in self._model.act(effect, at_ms):
+            self._post(event, event_ms)
+
+
+class SimulatedEndpoint:
+    """The endpoint of one simulated device whose record outlives the agent: a killed agent finds its apps again."""
+
+    def __init__(self, options: EndpointOptions) -> None:
+        self._file = options.state_dir / f"{options.device}.simulated.json"
+        self._truth = _kept(self._file)
+        draws = Draws(options.seed, options.device)
+        person = None
+        if options.person:
+            person = SimulatedPerson(Person(), draws, self._truth.visits)
+        self._model = EndpointModel(
+            _facts(options),
+            Habitat({}, {}, Network(), Network().megabits_per_second),
+            draws,
+            self._truth,
+            limits=Limits(),
+            new_id=new_id,
+            person=person,
+        )
+        self._post: Post | None = None
+
+    def facts(self) -> DeviceFacts:
+        """See `Endpoint.facts`."""
+        return self._model.facts
+
+    def attach(self, post: Post) -> None:
+        """See `Endpoint.attach`."""
+        self._post = post
+
+    def act(self, effect: EndpointEffect, at_ms: int) -> None:
+        """See `Endpoint.act`. The record is written before anything is said of it."""
+        assert self._post is not None, "an endpoint is attached before it acts"
+        schedule = self._model.act(effect, at_ms)
+        _keep(self._file, self._truth)
+        for event_ms, event in schedule:
+            self._post(event, event_ms)
+
+
+def SimulatedEndpointFactory(options: EndpointOptions) -> Endpoint:  # noqa: N802
+    """What the entry point `enrollment.endpoints: simulated` names. Raises `BadInput`."""
+    return SimulatedEndpoint(options)
+
+
+def _facts(options: EndpointOptions) -> DeviceFacts:
+    name, system_version, model = _SYSTEMS[options.enrollment_type]
+    return DeviceFacts(
+        device=options.device,
+        enrollment_type=options.enrollment_type,
+        variant=options.variant,
+        platform=name,
+        os_version=options.os_version or system_version,
+        agent_version=options.agent_version,
+        user=options.user,
+        model=model,
+        serial=f"SIM{Draws(options.seed, options.device).hex('serial')[:9].upper()}",
+    )
+
+
+def _kept(file: Path) -> GroundTruth:
+    try:
+        return GROUND_TRUTH_CODEC.loads(file.read_bytes())
+    except FileNotFoundError:
+        return GroundTruth()
+    except OSError as error:
+        raise BadInput(f"{file}: can't be read ({error.strerror}); check --state-dir") from None
+    except ValidationError:
+        raise BadInput(
+            f"{file}: is no record of a simulated device; move it away, and the device begins with nothing installed"
+        ) from None
+
+
+def _keep(file: Path, truth: GroundTruth) -> None:
+    """Replace the record as a whole: a power cut leaves the old one or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_suffix(".new")
+    with fresh.open("wb") as written:
+        written.write(GROUND_TRUTH_CODEC.dumps(truth))
+        written.flush()
+        os.fsync(written.fileno())
+    fresh.replace(file)

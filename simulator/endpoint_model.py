@@ -1,0 +1,349 @@
+"""What really happens on a simulated device when the agent acts on it, as a schedule of events; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+from agent.core.effects import (
+    AskPerson,
+    CancelStep,
+    CollectLogs,
+    EndpointEffect,
+    OfferChoices,
+    Reboot,
+    ResetDevice,
+    RunStep,
+    SetGate,
+)
+from agent.core.events import (
+    AttemptBegan,
+    DeviceFacts,
+    Event,
+    Limits,
+    LogsCollected,
+    Restarted,
+    StepFinished,
+    StepMoved,
+    StepResult,
+)
+from agent.wire.vocabulary import EnrollmentType, FailureKind, ItemKind, ItemState
+from simulator.draws import Draws
+from simulator.ground_truth import Chosen, GateSet, GroundTruth
+from simulator.person import Answer, Pick, Reaction, Return, SimulatedPerson
+from simulator.scenario import CatalogueItem, Duration, Fault, Network, Scenario, Step
+from simulator.step_times import step_seconds
+
+Scheduled = tuple[int, Event]
+"""An event with the device time at which it happens, in milliseconds."""
+
+DETECTION_MS: Final = 2_000
+REBOOT: Final = Duration(median_s=90, spread=1.3)
+REBOOT_MS_MAX: Final = 10 * 60_000
+"""A planned restart counts for ten minutes at most."""
+LOGS: Final = Duration(median_s=15)
+PERCENT_TICKS: Final = (25, 50, 75)
+
+_STAGES_OF: Final = {
+    ItemKind.APP: (ItemState.DOWNLOADING, ItemState.INSTALLING, ItemState.VERIFYING)
+}
+_WINDOWS: Final = frozenset({EnrollmentType.WINDOWS_AUTOPILOT, EnrollmentType.WINDOWS_MANUAL})
+_APPLE: Final = frozenset({EnrollmentType.MACOS_ADE, EnrollmentType.IOS})
+
+# Codes of Microsoft's table of app installation errors and of Windows' networking and attestation.
+_CODES: Final[dict[FailureKind, tuple[str, str, str]]] = {
+    FailureKind.INSTALLER_FAILED: ("0x80070643", "0x87D13B64", "0xC7D14FB5"),
+    FailureKind.NOT_DETECTED: ("0x87D1041C", "0x87D1041C", "0x87D1041C"),
+    FailureKind.DOWNLOAD_FAILED: ("0x87D30068", "0x87D1313C", "0xC7D14FB2"),
+    FailureKind.NETWORK_TIMEOUT: ("0x80072EE2", "0x87D1313C", "0xC7D15015"),
+    FailureKind.ATTESTATION_FAILED: ("0x81039023", "0x81039023", "0x81039023"),
+    FailureKind.STEP_FAILED: ("0x80180006", "MCMDMErrorDomain 12021", "ERROR_OTHER"),
+}
+"""The code of each failure on Windows, Apple's systems and Android."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habitat:
+    """What the device runs in: how long things take there and how they fail."""
+
+    items: dict[str, CatalogueItem]
+    steps: dict[str, Step]
+    network: Network
+    megabits_per_second: float
+    pace: float = 1
+
+    @classmethod
+    def of(cls, scenario: Scenario, megabits_per_second: float, pace: float = 1) -> Habitat:
+        """The habitat of a device with this bandwidth and hardware."""
+        items = {item.id: item for _, item in scenario.catalogue()}
+        return cls(items, scenario.steps, scenario.network, megabits_per_second, pace)
+
+    @property
+    def without_faults(self) -> Habitat:
+        """The same place on a good day."""
+        items = {
+            key: item.model_copy(update={"faults": (), "not_applicable": 0})
+            for key, item in self.items.items()
+        }
+        steps = {key: step.model_copy(update={"faults": ()}) for key, step in self.steps.items()}
+        network = self.network.model_copy(update={"failure": 0})
+        return replace(self, items=items, steps=steps, network=network)
+
+    def time(self, step: RunStep) -> Duration:
+        """How long the step itself takes, without its download."""
+        known = self.items.get(step.item) or self.steps.get(step.item)
+        if known is not None and known.time is not None:
+            return Duration(median_s=known.time.median_s / self.pace, spread=known.time.spread)
+        return Duration(median_s=step_seconds(step.item, step.kind) / self.pace)
+
+    def faults(self, step: RunStep) -> tuple[Fault, ...]:
+        """What may go wrong with it."""
+        known = self.items.get(step.item) or self.steps.get(step.item)
+        return () if known is None else known.faults
+
+
+class EndpointModel:
+    """One simulated device: each effect gets its answer as events with their times.
+
+    It keeps the ground truth. A `person` of None leaves screens and choices to a real person.
+    """
+
+    def __init__(
+        self,
+        facts: DeviceFacts,
+        habitat: Habitat,
+        draws: Draws,
+        truth: GroundTruth,
+        *,
+        limits: Limits,
+        new_id: Callable[[], str],
+        person: SimulatedPerson | None = None,
+    ) -> None:
+        self.facts = facts
+        self.truth = truth
+        self._habitat = habitat
+        self._draws = draws
+        self._limits = limits
+        self._new_id = new_id
+        self._person = person
+        self._running: dict[str, int] = {}
+
+    def act(self, effect: EndpointEffect, at_ms: int) -> Sequence[Scheduled]:
+        """What follows from one effect at this device time."""
+        match effect:
+            case RunStep():
+                return self._run(effect, at_ms)
+            case CancelStep():
+                self._cancel(effect, at_ms)
+                return ()
+            case SetGate():
+                self._set_gate(effect, at_ms)
+                return ()
+            case AskPerson():
+                return (
+                    () if self._person is None else self._react(self._person.asked(effect, at_ms))
+                )
+            case OfferChoices():
+                if self._person is None:
+                    return ()
+                return self._react(self._person.offered(effect, at_ms))
+            case Reboot():
+                return self._reboot(at_ms)
+            case ResetDevice():
+                self.truth.wipe(at_ms)
+                self._running.clear()
+                return ()
+            case CollectLogs():
+                done_ms = at_ms + self._draw(LOGS, "logs", "", at_ms)
+                path = f"logs/{self.facts.device}-{at_ms}.zip"
+                return ((done_ms, LogsCollected(path=path, command=effect.command)),)
+            case _:
+                assert_never(effect)
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _run(self, step: RunStep, at_ms: int) -> Sequence[Scheduled]:
+        self._running[step.item] = step.run
+        # What an earlier run promised for later does not come true: this run takes its place.
+        self.truth.withdraw(step.item, at_ms)
+        if step.detect_first and self.truth.is_present(step.item, at_ms):
+            present = StepFinished(
+                item=step.item, run=step.run, result=StepResult.ALREADY_PRESENT, detected=True
+            )
+            return ((at_ms + DETECTION_MS, present),)
+        number = self.truth.tries.get(step.item, 0)
+        self.truth.tries[step.item] = number + 1
+        item = self._habitat.items.get(step.item)
+        if item is not None and self._draws.chance(
+            item.not_applicable, "not_applicable", step.item
+        ):
+            self.truth.not_applicable[step.item] = at_ms + DETECTION_MS
+            unwanted = StepFinished(item=step.item, run=step.run, result=StepResult.NOT_APPLICABLE)
+            return ((at_ms + DETECTION_MS, unwanted),)
+        return self._work(step, at_ms, number)
+
+    def _work(self, step: RunStep, at_ms: int, number: int) -> Sequence[Scheduled]:
+        download_ms = self._download_ms(step, number)
+        work_ms = self._draw(self._habitat.time(step), "time", step.item, number)
+        fault = self._fault(step, number)
+        if fault is not None and fault.kind in ("download_failed", "network_timeout"):
+            return self._breaks_off(step, at_ms, download_ms + work_ms, number, fault)
+        moves = list(_moves(step, at_ms, download_ms, work_ms))
+        done_ms = at_ms + download_ms + work_ms
+        if fault is None:
+            self.truth.appears(step.item, done_ms)
+            return (*moves, (done_ms, self._finished(step, number)))
+        if fault.kind == "hangs":
+            return moves
+        return (*moves, (done_ms, self._failed(step, fault)))
+
+    def _download_ms(self, step: RunStep, number: int) -> int:
+        if step.size_bytes == 0:
+            return 0
+        # The line is shared, so that no two downloads are equally fast.
+        factor = self._draws.spread(1.0, 1.2, "download", step.item, number)
+        return round(step.size_bytes * 8 / (self._habitat.megabits_per_second * 1000) * factor)
+
+    def _fault(self, step: RunStep, number: int) -> Fault | None:
+        """The fault that this try meets: an affected device stays affected until a try recovers."""
+        for index, fault in enumerate(self._habitat.faults(step)):
+            kind = f"{fault.kind}{index}"
+            if not self._draws.chance(fault.chance, f"fault {kind}", step.item):
+                continue
+            recovered = any(
+                self._draws.chance(fault.recovery, f"recovery {kind}", step.item, retry)
+                for retry in range(1, number + 1)
+            )
+            if not recovered:
+                return fault
+        failure = self._habitat.network.failure
+        if self._draws.chance(failure, "network", step.item, number):
+            return Fault(kind="network_timeout", chance=failure)
+        return None
+
+    def _breaks_off(
+        self, step: RunStep, at_ms: int, whole_ms: int, number: int, fault: Fault
+    ) -> Sequence[Scheduled]:
+        after_ms = self._draw(self._habitat.network.failure_after, "breaks_off", step.item, number)
+        state = ItemState.DOWNLOADING if step.kind is ItemKind.APP else ItemState.INSTALLING
+        moved = StepMoved(item=step.item, run=step.run, state=state)
+        failed_ms = at_ms + max(1_000, min(after_ms, whole_ms))
+        return ((at_ms, moved), (failed_ms, self._failed(step, fault)))
+
+    def _finished(self, step: RunStep, number: int) -> StepFinished:
+        if step.kind is not ItemKind.APP:
+            return StepFinished(item=step.item, run=step.run, result=StepResult.COMPLETED)
+        return StepFinished(
+            item=step.item,
+            run=step.run,
+            result=StepResult.COMPLETED,
+            exit_code=self._exit_code(step.item, number),
+            detected=True,
+        )
+
+    def _exit_code(self, item: str, number: int) -> int:
+        known = self._habitat.items.get(item)
+        if known is None or self.facts.enrollment_type not in _WINDOWS:
+            return 0
+        if self._draws.chance(known.hard_reboot, "hard_reboot", item, number):
+            return 1641
+        return 3010 if self._draws.chance(known.soft_reboot, "soft_reboot", item, number) else 0
+
+    def _failed(self, step: RunStep, fault: Fault) -> StepFinished:
+        is_app = step.kind is ItemKind.APP
+        if fault.kind == "not_detected" and is_app:
+            return StepFinished(
+                item=step.item,
+                run=step.run,
+                result=StepResult.COMPLETED,
+                exit_code=0,
+                detected=False,
+            )
+        if fault.kind == "installer_failed" and is_app and self.facts.enrollment_type in _WINDOWS:
+            return StepFinished(
+                item=step.item,
+                run=step.run,
+                result=StepResult.COMPLETED,
+                exit_code=1603 if fault.exit_code is None else fault.exit_code,
+                detected=False,
+            )
+        kind = FailureKind(fault.kind)
+        return StepFinished(
+            item=step.item,
+            run=step.run,
+            result=StepResult.FAILED,
+            exit_code=fault.exit_code,
+            failure=kind,
+            code=fault.code or self._code(kind),
+            detail=f"{step.item}: {kind.label.lower()} at try {step.attempt}",
+        )
+
+    def _code(self, kind: FailureKind) -> str:
+        windows, apple, android = _CODES[kind]
+        if self.facts.enrollment_type in _WINDOWS:
+            return windows
+        return apple if self.facts.enrollment_type in _APPLE else android
+
+    def _cancel(self, cancel: CancelStep, at_ms: int) -> None:
+        if self._running.get(cancel.item) == cancel.run:
+            del self._running[cancel.item]
+            self.truth.withdraw(cancel.item, at_ms)
+
+    # --- gate, person, restart ------------------------------------------------------------------
+
+    def _set_gate(self, effect: SetGate, at_ms: int) -> None:
+        last = self.truth.gates[-1] if self.truth.gates else None
+        if last is None or last.gate is not effect.gate:
+            self.truth.gates.append(GateSet(at_ms, effect.gate, effect.cause))
+
+    def _react(self, reactions: Iterable[Reaction]) -> Sequence[Scheduled]:
+        return tuple(self._scheduled(reactions))
+
+    def _scheduled(self, reactions: Iterable[Reaction]) -> Iterator[Scheduled]:
+        for reaction in reactions:
+            match reaction:
+                case Answer():
+                    yield reaction.at_ms, reaction.event
+                case Pick():
+                    self.truth.choices.append(Chosen(reaction.at_ms, reaction.event.choice))
+                    yield reaction.at_ms, reaction.event
+                case Return():
+                    yield reaction.at_ms, self._come_back()
+                case _:
+                    assert_never(reaction)
+
+    def _come_back(self) -> AttemptBegan:
+        assert self._person is not None, "only a simulated person comes back"
+        self._person.came_back()
+        self.truth.visits = self._person.visit
+        return AttemptBegan(attempt=self._new_id(), facts=self.facts, limits=self._limits)
+
+    def _reboot(self, at_ms: int) -> Sequence[Scheduled]:
+        self.truth.reboots.append(at_ms)
+        took_ms = self._draw(REBOOT, "reboot", "", len(self.truth.reboots))
+        return ((at_ms + min(took_ms, REBOOT_MS_MAX), Restarted(planned=True)),)
+
+    def _draw(self, time: Duration, purpose: str, item: str, occurrence: int) -> int:
+        return round(
+            self._draws.spread(time.median_s, time.spread, purpose, item, occurrence) * 1000
+        )
+
+
+def _moves(step: RunStep, at_ms: int, download_ms: int, work_ms: int) -> Iterator[Scheduled]:
+    """What a step that runs says of itself on the way."""
+    if step.kind is not ItemKind.APP:
+        yield at_ms, StepMoved(item=step.item, run=step.run, state=ItemState.INSTALLING)
+        return
+    downloading, installing, verifying = _STAGES_OF[ItemKind.APP]
+    for state, begin_ms, length_ms in (
+        (downloading, at_ms, download_ms),
+        (installing, at_ms + download_ms, work_ms * 9 // 10),
+    ):
+        if length_ms > 0:
+            yield begin_ms, StepMoved(item=step.item, run=step.run, state=state, percent=0)
+            for percent in PERCENT_TICKS:
+                moved = StepMoved(item=step.item, run=step.run, state=state, percent=percent)
+                yield begin_ms + length_ms * percent // 100, moved
+    verified_ms = at_ms + download_ms + work_ms * 9 // 10
+    yield verified_ms, StepMoved(item=step.item, run=step.run, state=verifying)

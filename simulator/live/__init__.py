@@ -1,0 +1,1 @@
+"""Live mode: the real agent on every simulated device, over a real broker, and the audit of what came of it."""

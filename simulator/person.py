@@ -1,0 +1,164 @@
+"""The person in front of a simulated device: answers, hesitates, gives up, walks away, and perhaps comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from agent.core.effects import AskPerson, OfferChoices
+from agent.core.events import MINUTE_MS, PersonActed, PersonChose
+from agent.core.person_screens import PERSON_SCREENS
+from agent.wire.vocabulary import Choice, PersonAction
+from simulator.draws import Draws
+from simulator.scenario import Duration, Person, ScreenHabits
+
+SILENCE_MS = 30 * MINUTE_MS
+"""What the incomplete-enrollments report counts as silence; whoever is silent here stays away for longer."""
+_USUAL = ScreenHabits()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The person presses a button of a person screen."""
+
+    at_ms: int
+    event: PersonActed
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The person takes one of the choices."""
+
+    at_ms: int
+    event: PersonChose
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """The person, who gave up or went away, is back to enroll again."""
+
+    at_ms: int
+
+
+Reaction = Answer | Pick | Return
+
+
+class SimulatedPerson:
+    """One person with habits; every reaction follows from the draws.
+
+    `visit` counts the times that the person came back: each visit has draws of its own, while the same screen asked
+    for twice within one (after a restart, say) is answered alike.
+    """
+
+    __slots__ = ("_draws", "_habits", "_retries", "visit")
+
+    def __init__(self, habits: Person, draws: Draws, visit: int = 0) -> None:
+        self._habits = habits
+        self._draws = draws
+        self._retries = 0
+        self.visit = visit
+
+    def came_back(self) -> None:
+        """A new visit begins, with new patience."""
+        self.visit += 1
+        self._retries = 0
+
+    def asked(self, ask: AskPerson, at_ms: int) -> Sequence[Reaction]:
+        """What follows from a person screen; nothing when the person never answers and never comes back."""
+        habits = self._habits.screens.get(ask.screen, _USUAL)
+        silent = self._habits.silent if habits.silent is None else habits.silent
+        if self._draws.chance(silent, "silent", ask.screen, self.visit):
+            return tuple(self._stays_away(ask, at_ms))
+        answer = habits.answer or self._habits.answer
+        answered_ms = at_ms + self._after(answer, "answer", ask.screen, self.visit)
+        action = self._action(ask, habits)
+        acted = Answer(answered_ms, PersonActed(item=ask.item, action=action))
+        if action is PersonAction.PROCEED:
+            return (acted,)
+        return (acted, *self._returns(answered_ms))
+
+    def offered(self, offer: OfferChoices, at_ms: int) -> Sequence[Reaction]:
+        """What follows from an offer: picks in their order, or nothing when the person leaves it."""
+        if not offer.error:
+            return tuple(self._goes_on_early(offer, at_ms))
+        return tuple(self._at_error_screen(offer, at_ms))
+
+    def _action(self, ask: AskPerson, habits: ScreenHabits) -> PersonAction:
+        chances = self._habits.halt if habits.halt is None else habits.halt
+        position = self._draws.uniform("halt", ask.screen, self.visit)
+        for action in PersonAction:
+            if action in ask.actions and action in chances:
+                if position < chances[action]:
+                    return action
+                position -= chances[action]
+        return PersonAction.PROCEED
+
+    def _stays_away(self, ask: AskPerson, at_ms: int) -> Iterator[Reaction]:
+        screen = PERSON_SCREENS.get(ask.screen)
+        for back in self._returns(at_ms + SILENCE_MS):
+            if screen is not None and screen.section is None:
+                # Such a screen still waits: whoever comes back answers it instead of starting anew.
+                yield Answer(back.at_ms, PersonActed(item=ask.item, action=PersonAction.PROCEED))
+            else:
+                yield back
+
+    def _returns(self, gone_ms: int) -> Iterator[Return]:
+        habits = self._habits
+        if self.visit < habits.returns_max and self._draws.chance(
+            habits.returns, "returns", "", self.visit
+        ):
+            # A minute at least, so that the attempt that was left has ended in every order of events.
+            away = self._after(habits.return_after, "return_after", "", self.visit)
+            yield Return(gone_ms + MINUTE_MS + away)
+
+    def _goes_on_early(self, offer: OfferChoices, at_ms: int) -> Iterator[Pick]:
+        leaving = (Choice.CONTINUE_ANYWAY, Choice.SKIP_ACCOUNT_SETUP)
+        choice = next((choice for choice in leaving if choice in offer.choices), None)
+        if choice is None:
+            return
+        if self._draws.chance(self._habits.leaves_early, "leaves_early", choice.value, self.visit):
+            wait = self._after(self._habits.answer, "leaves_early_after", choice.value, self.visit)
+            yield Pick(at_ms + wait, PersonChose(choice=choice))
+
+    def _at_error_screen(self, offer: OfferChoices, at_ms: int) -> Iterator[Pick]:
+        habits = self._habits.error_screen
+        occurrence = self.visit * 100 + self._retries
+        chosen_ms = at_ms + self._after(habits.answer, "error_answer", "", occurrence)
+        if Choice.COLLECT_LOGS in offer.choices and self._draws.chance(
+            habits.collects_logs, "collects_logs", "", occurrence
+        ):
+            yield Pick(at_ms + (chosen_ms - at_ms) // 2, PersonChose(choice=Choice.COLLECT_LOGS))
+        retry = self._retry(offer, occurrence)
+        if retry is not None:
+            self._retries += 1
+            yield Pick(chosen_ms, retry)
+            return
+        weights = {
+            word: weight
+            for word, weight in habits.then.items()
+            if word == "walk_away" or Choice(word) in offer.choices
+        }
+        if sum(weights.values()) > 0:
+            word = self._draws.pick(weights, "error_then", "", occurrence)
+            if word != "walk_away":
+                yield Pick(chosen_ms, PersonChose(choice=Choice(word)))
+
+    def _retry(self, offer: OfferChoices, occurrence: int) -> PersonChose | None:
+        habits = self._habits.error_screen
+        if self._retries >= habits.retries:
+            return None
+        one_item = (
+            Choice.TRY_ITEM_AGAIN in offer.choices
+            and bool(offer.items)
+            and self._draws.chance(habits.retries_one_item, "retries_one_item", "", occurrence)
+        )
+        if one_item:
+            return PersonChose(choice=Choice.TRY_ITEM_AGAIN, item=offer.items[0])
+        if Choice.TRY_AGAIN in offer.choices:
+            return PersonChose(choice=Choice.TRY_AGAIN)
+        return None
+
+    def _after(self, time: Duration, purpose: str, item: str, occurrence: int) -> int:
+        return round(
+            self._draws.spread(time.median_s, time.spread, purpose, item, occurrence) * 1000
+        )

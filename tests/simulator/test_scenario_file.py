@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.wire.vocabulary import EnrollmentType
+from simulator.scenario_file import SHIPPED, ScenarioRefused, load_scenario, read_scenario
+
+GOOD = """
+name = "small"
+
+[[population]]
+type = "windows_autopilot"
+weight = 1
+device = "DESKTOP-{n:06}"
+os = [{ name = "Windows 11", version = "10.0.22631" }]
+
+[[groups]]
+name = "Executives"
+share = 0.1
+
+[[profiles]]
+priority = 1
+groups = ["All Devices"]
+profile = { id = "default-esp", name = "Default ESP", blocking_apps = ["vpn-client"] }
+
+[[apps]]
+id = "vpn-client"
+name = "VPN Client"
+depends_on = ["vcredist"]
+time = { median_s = 60 }
+
+[[apps]]
+id = "vcredist"
+name = "Visual C++ Runtime"
+
+[persons.typical.screens.sign_in]
+silent = 0.1
+
+[steps.entra_join]
+time = { median_s = 30 }
+"""
+
+
+def data(text: str = GOOD) -> dict[str, Any]:
+    return tomllib.loads(text)
+
+
+def test_a_good_scenario_is_read() -> None:
+    scenario = read_scenario(data(), "small.toml")
+    assert scenario.population[0].type is EnrollmentType.WINDOWS_AUTOPILOT
+    assert scenario.apps[0].depends_on == ("vcredist",)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda p: p.stem)
+def test_the_shipped_scenarios_are_good(path: Path) -> None:
+    assert load_scenario(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "remedy"),
+    [
+        ('name = "small"', 'name = "small"\nsed = 4', "sed", "did you mean 'seed'?"),
+        ("median_s = 60", "median = 60", "apps[0].time.median", "did you mean 'median_s'?"),
+        (
+            'id = "default-esp", name',
+            'id = "default-esp", timeout_minuts = 3, name',
+            "profiles[0].profile.timeout_minuts",
+            "did you mean 'timeout_minutes'?",
+        ),
+        (
+            "[persons.typical.screens.sign_in]\nsilent",
+            "[persons.typical.screens.sign_in]\nsilence",
+            "persons.typical.screens.sign_in.silence",
+            "did you mean 'silent'?",
+        ),
+        (
+            "weight = 1",
+            'weight = "many"',
+            "population[0].weight",
+            "expected a number, found 'many'",
+        ),
+        ("weight = 1", "weight = -1", "population[0].weight", "it has to be at least 0"),
+        ('name = "small"', 'name = "small"\ndevices = 2.5', "devices", "expected a whole number"),
+        ('name = "small"', 'name = "small"\ndevices = 0', "devices", "at least 1"),
+        ("share = 0.1", "share = 1.1", "groups[0].share", "at most 1"),
+        (
+            "windows_autopilot",
+            "windows_autopilt",
+            "population[0].type",
+            "did you mean 'windows_autopilot'?",
+        ),
+        ("DESKTOP-{n:06}", "DESKTOP", "population[0].device", "DESKTOP-{n:06}"),
+        ("10.0.22631", "eleven", "population[0].os[0].version", "10.0.22631"),
+        ('name = "small"\n', "", "name", "is missing; add it"),
+        ("priority = 1", "", "profiles[0].priority", "is missing; add it"),
+        (
+            'blocking_apps = ["vpn-client"]',
+            'blocking_apps = ["vpn-clint"]',
+            "profiles[0].profile.blocking_apps",
+            "did you mean 'vpn-client'?",
+        ),
+        ('depends_on = ["vcredist"]', 'depends_on = ["vcredits"]', "apps", "choose one of"),
+        (
+            'name = "Visual C++ Runtime"',
+            'name = "Visual C++ Runtime"\ndepends_on = ["vpn-client"]',
+            "apps",
+            "go in a circle: vpn-client → vcredist → vpn-client; remove one",
+        ),
+        ('id = "vcredist"', 'id = "vpn-client"', "apps", "listed twice; give each item its own id"),
+        (
+            'groups = ["All Devices"]',
+            'groups = ["All Devices", "Executive"]',
+            "profiles[0].groups",
+            "did you mean 'Executives'?",
+        ),
+        ('groups = ["All Devices"]', 'groups = ["Executives"]', "profiles", "add one"),
+        ("weight = 1", 'weight = 1\nperson = "typicl"', "population[0].person", "'typical'"),
+        ("weight = 1", "weight = 0", "population[0].weight", "more than 0"),
+        ("screens.sign_in", "screens.sing_in", "persons.typical.screens.sing_in", "'sign_in'"),
+        ("steps.entra_join", "steps.entra_jion", "steps.entra_jion", "'entra_join'"),
+        (
+            "[steps.entra_join]",
+            "[limits]\nnobody_comes_back_minutes = 0\n[steps.entra_join]",
+            "limits.nobody_comes_back_minutes",
+            "more than 0",
+        ),
+    ],
+)
+def test_a_mistake_gets_one_message_with_file_key_and_remedy(
+    old: str, new: str, key: str, remedy: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(ScenarioRefused) as refused:
+        read_scenario(data(GOOD.replace(old, new)), "small.toml")
+    message = str(refused.value)
+    assert message.startswith(f"small.toml: {key}: ")
+    assert remedy in message
+    assert "\n" not in message
+
+
+def test_a_missing_file_names_the_scenarios_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioRefused, match=r"no such file; .*company\.toml"):
+        load_scenario(tmp_path / "none.toml")
+
+
+def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("name = \n")
+    with pytest.raises(ScenarioRefused, match=r"broken\.toml: is not TOML: .*line 1"):
+        load_scenario(path)
+
+
+def test_two_profiles_of_one_priority_are_refused() -> None:
+    again = '\n[[profiles]]\npriority = 1\nprofile = { id = "other", name = "Other" }\n'
+    with pytest.raises(
+        ScenarioRefused, match=r"profiles\[1\].priority: 1 is profiles\[0\]'s already"
+    ):
+        read_scenario(data(GOOD + again), "small.toml")

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simulator.scenario import Scenario
+from simulator.scenario_file import SHIPPED, load_scenario
+from simulator.whatif import COHORT, run_cohort, what_if
+
+
+@pytest.fixture(scope="module")
+def company() -> Scenario:
+    return load_scenario(SHIPPED / "company.toml")
+
+
+def without_seconds(figures: dict[str, object]) -> str:
+    return json.dumps({key: value for key, value in figures.items() if key != "seconds"})
+
+
+def test_any_number_of_processes_gives_the_same_bytes(company: Scenario) -> None:
+    one = what_if(company, devices=COHORT + 30, seed=3, jobs=1)
+    two = what_if(company, devices=COHORT + 30, seed=3, jobs=2)
+    assert without_seconds(one) == without_seconds(two)
+
+
+def test_a_device_lives_the_same_life_in_any_cohort(company: Scenario) -> None:
+    whole = run_cohort(company, 3, 0, 20)
+    parts = run_cohort(company, 3, 10, 10)
+    parts.add(run_cohort(company, 3, 0, 10))
+    assert whole.as_json({}) == parts.as_json({})
+
+
+def test_another_seed_is_another_fleet(company: Scenario) -> None:
+    assert run_cohort(company, 3, 0, 10).trace != run_cohort(company, 4, 0, 10).trace
+
+
+def test_the_figures_have_the_agreed_form(company: Scenario) -> None:
+    told: list[int] = []
+    figures = what_if(company, devices=40, seed=2026, jobs=1, advance=told.append)
+    assert list(figures) == [
+        "devices",
+        "seed",
+        "by_type",
+        "critical_path",
+        "events",
+        "seconds",
+        "trace",
+    ]
+    assert sum(told) == 40
+    for figure in figures["by_type"].values():
+        assert list(figure) == ["devices", "succeeded", "success_rate", "minutes", "end_states"]
+        assert list(figure["minutes"]) == ["mean", "p50", "p90", "p99"]
+        assert 0 <= figure["success_rate"] <= 1
+        assert figure["minutes"]["p50"] <= figure["minutes"]["p90"] <= figure["minutes"]["p99"]
+    assert sum(figure["devices"] for figure in figures["by_type"].values()) == 40
+    first = figures["critical_path"][0]
+    assert list(first) == ["item", "name", "devices", "share"]
