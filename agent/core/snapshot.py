@@ -55,7 +55,7 @@ _STAGE_OF_MODE: Final = {
 
 _ACTIVITY: Final = {
     ItemState.NOT_STARTED: "Waiting",
-    ItemState.WAITING_FOR_PERSON: "Waiting for you",
+    ItemState.WAITING_FOR_PERSON: "Waiting for an answer",
     ItemState.WAITING_TO_RETRY: "Trying again soon",
     ItemState.DOWNLOADING: "Downloading",
     ItemState.INSTALLING: "Installing",
@@ -115,6 +115,7 @@ def progress_of(attempt: Attempt, now_ms: int) -> Progress:
         retryable=retryable(attempt) if Choice.TRY_ITEM_AGAIN in offered(attempt) else (),
         end_state=attempt.end_state,
         failure=attempt.failure,
+        organization=plan.organization if plan else None,
         custom_message=plan.profile.custom_message if plan else None,
         show_details=plan.profile.error_handling.show_details if plan else True,
     )

@@ -1,0 +1,5 @@
+"""`python -m agent` is `esp-agent`."""
+
+from agent.cli import main
+
+main()

@@ -1,0 +1,567 @@
+"""The command line of the agent: enroll this endpoint, look at one, and read its journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from agent.exit_codes import ExitCode, exit_code_of, exit_code_table
+from agent.settings import VERSION, AgentSettings
+from agent.wire.vocabulary import EnrollmentType, PersonAction, Variant
+
+if TYPE_CHECKING:
+    from agent.assembly import Agent, AgentPlan
+    from agent.runtime.driver import Driver, Outcome
+    from agent.runtime.watcher import Watcher
+    from agent.wire.progress import Progress, Reporting
+
+# What builds an agent or draws a screen is imported where it is used, so that a headless endpoint never loads Textual
+# and `--help` answers at once.
+
+app = typer.Typer(
+    name="esp-agent",
+    help="Enrolls this endpoint and keeps it locked until its blocking apps are in.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+EPILOG = f"Exit codes:\n\n{exit_code_table()}"
+
+Device = Annotated[
+    str | None, typer.Option(help="The device id; by default the identity's, or the host name.")
+]
+StateDir = Annotated[Path | None, typer.Option(help="Where the journal is kept.")]
+Broker = Annotated[str | None, typer.Option(help="mqtt://host:port, or mqtts://host:port for TLS.")]
+IdentityFile = Annotated[
+    Path | None, typer.Option(help="The identity file that `esp-broker device` wrote.")
+]
+Tenant = Annotated[str | None, typer.Option(help="The tenant; by default the identity's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for programs.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"esp-agent {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Enrolls this endpoint and keeps it locked until its blocking apps are in."""
+
+
+@app.command(epilog=EPILOG)
+def run(
+    platform: Annotated[
+        EnrollmentType | None, typer.Option(help="How this endpoint enrolls.", show_choices=True)
+    ] = None,
+    variant: Annotated[
+        Variant, typer.Option(help="A variant of the enrollment type.")
+    ] = Variant.STANDARD,
+    device: Device = None,
+    user: Annotated[str | None, typer.Option(help="The person who enrolls.")] = None,
+    os_version: Annotated[
+        str | None, typer.Option(help="By default what the endpoint finds.")
+    ] = None,
+    broker: Broker = None,
+    identity: IdentityFile = None,
+    tenant: Tenant = None,
+    assignment: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON file with an assignment, or just its decision: works without a broker."
+        ),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file with an ESP profile that replaces the assignment's."),
+    ] = None,
+    state_dir: StateDir = None,
+    endpoint: Annotated[str | None, typer.Option(help="What carries out the steps.")] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="Device time per real time, for a simulated endpoint.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of a simulated endpoint.")] = 0,
+    linger: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds to stay for reports that are not through; by default until they are."
+        ),
+    ] = None,
+    exit_on_release: Annotated[
+        bool,
+        typer.Option(
+            "--exit-on-release", help="End as soon as the gate opens or the attempt is over."
+        ),
+    ] = False,
+    emergency_exit: Annotated[
+        bool | None,
+        typer.Option(
+            "--emergency-exit/--no-emergency-exit",
+            help="Let the person open the gate with the emergency exit; it is reported.",
+        ),
+    ] = None,
+    no_screen: Annotated[
+        bool,
+        typer.Option("--no-screen", help="Print progress lines on stderr instead of the screen."),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Answer person screens by itself, for scripts.")
+    ] = False,
+    set_aside: Annotated[
+        bool, typer.Option("--set-aside", help="Rename an existing journal and begin anew.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Enroll this endpoint.
+
+    Examples:
+
+    `esp-agent run --platform windows_autopilot --assignment company.json`
+
+    `esp-agent run --platform ios --device IPHONE-7 --broker mqtts://broker.example:8883 --identity identity.json`
+    """
+    from agent import assembly
+
+    with _told():
+        settings = _settings(
+            platform=platform,
+            device=device,
+            user=user,
+            os_version=os_version,
+            broker=broker,
+            identity=identity,
+            tenant=tenant,
+            state_dir=state_dir,
+            endpoint=endpoint,
+            speed=speed,
+            linger=linger,
+            emergency_exit=emergency_exit,
+        )
+        plan = _plan(settings, assignment, profile, variant, seed, exit_on_release)
+        if set_aside:
+            _set_aside(plan.journal_file)
+        has_screen = not no_screen and not as_json and sys.stdout.isatty() and sys.stdin.isatty()
+        _log_to(plan.state_dir / "agent.log" if has_screen else None, settings.log_level)
+        agent = assembly.build_agent(plan)
+    outcome = asyncio.run(
+        _run(agent, has_screen=has_screen, yes=yes, emergency_exit=settings.emergency_exit)
+    )
+    _tell_outcome(plan.device, outcome, as_json=as_json)
+    raise typer.Exit(exit_code_of(outcome.gate, outcome.end_state))
+
+
+@app.command(epilog=EPILOG)
+def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = False) -> None:
+    """Print one line about this device; the exit code is 3 while its gate is locked, and 0 once it is open.
+
+    Example: `esp-agent status --device LAPTOP-7`
+    """
+    from agent import assembly
+    from agent.journal import iterate_entries
+    from agent.replay import last_progress
+    from agent.screen.plain import plain_line
+    from agent.wire.vocabulary import Gate
+
+    with _told():
+        settings = _settings(device=device, state_dir=state_dir)
+        name = assembly.check_device(settings.device or _host_name())
+        path = assembly.journal_file(settings.state_dir.expanduser(), name)
+        if not path.exists():
+            _fail(f"{path}: this device has not begun to enroll here", ExitCode.NOTHING_KNOWN)
+        progress = last_progress(entry for _, entry in iterate_entries(path, name))
+    if progress is None:
+        _fail(f"{path}: this device has not begun to enroll", ExitCode.NOTHING_KNOWN)
+    typer.echo(progress.model_dump_json(exclude_none=True) if as_json else plain_line(progress))
+    raise typer.Exit(ExitCode.LOCKED if progress.gate is Gate.LOCKED else ExitCode.OPEN)
+
+
+@app.command(epilog=EPILOG)
+def watch(
+    device: Annotated[str, typer.Argument(help="The device to look at.")],
+    broker: Broker = None,
+    identity: IdentityFile = None,
+    tenant: Tenant = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print what the screen shows now, and end.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for the first snapshot with --once.")
+    ] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show the screen of another device, live, from its retained status.
+
+    Examples: `esp-agent watch LAPTOP-7 --broker mqtt://127.0.0.1:1883` and, for a script, the same with `--once --json`
+    """
+    from agent import assembly
+
+    with _told():
+        settings = _settings(broker=broker, identity=identity, tenant=tenant)
+        name = assembly.check_device(device)
+        if settings.broker is None and settings.identity is None:
+            raise assembly.BadInput(
+                "--broker is missing; name the broker that the device reports to"
+            )
+        plan = _watch_plan(settings, name)
+    once = once or as_json or not sys.stdout.isatty()
+    _log_to(None, settings.log_level if once else "CRITICAL")
+    with _told():
+        found = asyncio.run(_watch(plan, once=once, wait_s=wait))
+    if once:
+        _tell_snapshot(name, found, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+def replay(
+    journal: Annotated[Path, typer.Argument(help="A journal file.")],
+    device: Annotated[
+        str | None, typer.Option(help="One device of a journal that holds many.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell, input by input, what a device did: from its journal, which is only read.
+
+    Example: `esp-agent replay ~/.local/state/esp-agent/LAPTOP-7.journal.sqlite3`
+    """
+    from agent.journal import devices_of, iterate_entries
+    from agent.replay import moments
+
+    with _told():
+        names = devices_of(journal)
+        if device is not None and device not in names:
+            _fail(f"{journal}: holds no device '{device}'", ExitCode.NOTHING_KNOWN)
+        for name in [device] if device is not None else names:
+            if not as_json:
+                typer.echo(name)
+            for moment in moments(entry for _, entry in iterate_entries(journal, name)):
+                line = {"device": name, **moment.as_json()}
+                typer.echo(json.dumps(line) if as_json else f"  {moment.as_line()}")
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="A folder; one file for each message.")] = None,
+) -> None:
+    """Print the JSON Schema of every message, or write one file for each.
+
+    Example: `esp-agent schema --out schemas`
+    """
+    from agent.wire.codec import json_schemas
+
+    schemas = json_schemas()
+    if out is None:
+        typer.echo(json.dumps(schemas, indent=2, sort_keys=True))
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in schemas.items():
+            text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+            (out / f"{name}.schema.json").write_text(text)
+    except OSError as error:
+        _fail(f"--out {out}: cannot be written ({error.strerror}); name another folder")
+
+
+def main() -> None:
+    """What the program `esp-agent` runs."""
+    app()
+
+
+# Flags, variables and files.
+
+
+def _settings(**given: Any) -> AgentSettings:
+    """The settings of the environment, under what was given on the command line."""
+    try:
+        return AgentSettings(**{k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        flag = f"--{name.replace('_', '-')}, or the variable ESP_AGENT_{name.upper()}"
+        _fail(f"{flag}: {first['msg']}; correct it")
+
+
+def _plan(
+    settings: AgentSettings,
+    assignment: Path | None,
+    profile: Path | None,
+    variant: Variant,
+    seed: int,
+    exit_on_release: bool,
+) -> AgentPlan:
+    from agent import assembly
+
+    if settings.platform is None:
+        kinds = ", ".join(kind.value for kind in EnrollmentType)
+        raise assembly.BadInput(f"--platform is missing; say how this endpoint enrolls: {kinds}")
+    identity = assembly.load_identity(settings.identity) if settings.identity else None
+    local = assembly.load_assignment(assignment) if assignment else None
+    broker = settings.broker or (identity.broker if identity else None)
+    if local is None and broker is None:
+        raise assembly.BadInput(
+            "--broker is missing; name a broker to enroll over, or give --assignment FILE to work without one"
+        )
+    decision = None if local is None else _with_profile(local.decision, profile)
+    if local is None and profile is not None:
+        raise assembly.BadInput(
+            "--profile goes with --assignment; give both, or leave it to the collector"
+        )
+    named = settings.device or (identity.device if identity else None) or (local and local.device)
+    return assembly.AgentPlan(
+        device=assembly.check_device(named or _host_name()),
+        enrollment_type=settings.platform,
+        variant=variant,
+        user=settings.user,
+        os_version=settings.os_version,
+        tenant=settings.tenant or (identity.tenant if identity else assembly.DEFAULT_TENANT),
+        broker=assembly.parse_broker(broker) if broker else None,
+        identity=identity,
+        identity_file=settings.identity,
+        decision=decision,
+        state_dir=settings.state_dir.expanduser(),
+        endpoint=settings.endpoint,
+        speed=settings.speed,
+        seed=seed,
+        keepalive_s=settings.keepalive,
+        linger_ms=None if settings.linger is None else int(settings.linger * 1000),
+        exit_on_release=exit_on_release,
+    )
+
+
+def _with_profile(decision: Any, profile: Path | None) -> Any:
+    from agent import assembly
+    from agent.wire.assignment import Admitted
+
+    if profile is None:
+        return decision
+    if not isinstance(decision, Admitted):
+        raise assembly.BadInput(
+            "--profile: the assignment refuses the device, so there is no profile to replace"
+        )
+    return decision.model_copy(update={"profile": assembly.load_profile(profile)})
+
+
+def _watch_plan(settings: AgentSettings, device: str) -> AgentPlan:
+    from agent import assembly
+
+    identity = assembly.load_identity(settings.identity) if settings.identity else None
+    broker = settings.broker or (identity.broker if identity else None)
+    if broker is None:
+        raise assembly.BadInput("--broker is missing; name the broker that the device reports to")
+    return assembly.AgentPlan(
+        device=device,
+        enrollment_type=EnrollmentType.WINDOWS_AUTOPILOT,
+        tenant=settings.tenant or (identity.tenant if identity else assembly.DEFAULT_TENANT),
+        broker=assembly.parse_broker(broker),
+        identity=identity,
+        identity_file=settings.identity,
+        state_dir=settings.state_dir.expanduser(),
+    )
+
+
+def _set_aside(path: Path) -> None:
+    from agent.journal import set_aside
+
+    if path.exists():
+        typer.echo(f"kept the old journal as {set_aside(path)}", err=True)
+
+
+def _host_name() -> str:
+    """The host's name, as far as a device id may hold it."""
+    kept = "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname()[:64])
+    return kept.strip("-") or "device"
+
+
+# Running.
+
+
+async def _run(agent: Agent, *, has_screen: bool, yes: bool, emergency_exit: bool) -> Outcome:
+    driver = agent.driver
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, driver.stop)
+    companions = [asyncio.create_task(_answer_screens(driver), name="answers")] if yes else []
+    try:
+        if has_screen:
+            return await _run_with_screen(driver, emergency_exit=emergency_exit)
+        companions.append(asyncio.create_task(_print_progress(driver), name="progress lines"))
+        return await driver.run()
+    finally:
+        for companion in companions:
+            companion.cancel()
+        await asyncio.gather(*companions, return_exceptions=True)
+        agent.close()
+
+
+async def _run_with_screen(driver: Driver, *, emergency_exit: bool) -> Outcome:
+    from agent.assembly import DriverSource
+    from agent.screen.app import EspApp
+
+    running = asyncio.create_task(driver.run(), name="driver")
+    source = DriverSource(driver, emergency_exit_allowed=emergency_exit)
+    await EspApp(source).run_async()
+    # The person may leave the page of a device that is open, while the agent still reports.
+    driver.stop()
+    return await running
+
+
+async def _print_progress(driver: Driver) -> None:
+    from agent.screen.plain import plain_line
+
+    last, problem = "", ""
+    async for progress, reporting in driver.snapshots():
+        told = _without_time(progress)
+        if told != last:
+            last = told
+            typer.echo(plain_line(progress), err=True)
+        if reporting.problem and reporting.problem != problem:
+            typer.echo(reporting.problem, err=True)
+        problem = reporting.problem
+
+
+def _without_time(progress: Progress) -> str:
+    """What makes a new line worth printing; the minutes that pass do not."""
+    items = ",".join(f"{item.id}:{item.state}" for item in progress.items())
+    return f"{progress.attempt}{progress.stage}{progress.percent}{progress.gate}{progress.end_state}{items}"
+
+
+async def _answer_screens(driver: Driver) -> None:
+    """Press the button that goes on, on every person screen that comes up."""
+    async for progress, _ in driver.snapshots():
+        prompt = progress.prompt
+        if prompt is None:
+            continue
+        offered = [action.action for action in prompt.actions]
+        if PersonAction.PROCEED in offered:
+            await driver.person_acted(prompt.item, PersonAction.PROCEED)
+
+
+def _tell_outcome(device: str, outcome: Outcome, *, as_json: bool) -> None:
+    end = outcome.end_state.value if outcome.end_state else None
+    if as_json:
+        told = {
+            "device": device,
+            "attempt": outcome.attempt,
+            "end_state": end,
+            "gate": outcome.gate.value,
+            "unacknowledged": outcome.unacknowledged,
+        }
+        typer.echo(json.dumps(told))
+        return
+    left = f", {outcome.unacknowledged} reports not through yet" if outcome.unacknowledged else ""
+    typer.echo(f"{device}: {end or 'not finished'}, gate {outcome.gate.value}{left}")
+
+
+# Watching.
+
+
+async def _watch(
+    plan: AgentPlan, *, once: bool, wait_s: float
+) -> tuple[Progress, Reporting] | None:
+    from agent import assembly
+    from agent.runtime.identifiers import new_id
+    from agent.runtime.watcher import Watcher, first_snapshot
+
+    assert plan.broker is not None, "a watcher has a broker"
+    tls = assembly.build_tls(plan.identity, plan.identity_file) if plan.broker.tls else None
+    transport = assembly.build_transport(plan.broker, plan.identity, tls=tls)
+    watcher = Watcher(transport, f"watch-{new_id()}", plan.tenant, plan.device, str(plan.broker))
+    if once:
+        return await first_snapshot(watcher, wait_s)
+    await _watch_on_screen(watcher)
+    return None
+
+
+async def _watch_on_screen(watcher: Watcher) -> None:
+    from agent.assembly import WatcherSource
+    from agent.screen.app import EspApp
+
+    await EspApp(WatcherSource(watcher), watching=True).run_async()
+
+
+def _tell_snapshot(device: str, found: tuple[Progress, Reporting] | None, *, as_json: bool) -> None:
+    from agent.screen.plain import plain_page
+
+    if found is None:
+        _fail(
+            f"nothing was heard of '{device}' in time; is the name right?", ExitCode.NOTHING_KNOWN
+        )
+    progress, reporting = found
+    if as_json:
+        both = {
+            "progress": progress.model_dump(mode="json", exclude_none=True),
+            "reporting": reporting.model_dump(mode="json", exclude_none=True),
+        }
+        typer.echo(json.dumps(both))
+    else:
+        typer.echo(plain_page(progress, reporting))
+
+
+# Telling.
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what a person can correct into one sentence and an exit code."""
+    from agent.assembly import BadInput
+    from agent.runtime.ports import JournalUnreadable, TransportRefused
+
+    try:
+        yield
+    except BadInput as error:
+        _fail(str(error))
+    except JournalUnreadable as error:
+        _fail(str(error), ExitCode.FAILED_TO_RUN)
+    except TransportRefused as error:
+        _fail(
+            f"the broker refuses this program ({error}); name an --identity that may look",
+            ExitCode.FAILED_TO_RUN,
+        )
+
+
+def _fail(sentence: str, code: ExitCode = ExitCode.BAD_INPUT) -> NoReturn:
+    typer.echo(f"esp-agent: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def _log_to(path: Path | None, level: str) -> None:
+    """Structured logs: on stderr, or in a file while the screen has the terminal."""
+    import logging
+
+    import structlog
+
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.dev.ConsoleRenderer(colors=path is None and sys.stderr.isatty()),
+        ],
+    )
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.StreamHandler() if path is None else logging.FileHandler(path)
+    handler.setFormatter(formatter)
+    known = logging.getLevelNamesMapping()
+    logging.basicConfig(
+        level=known.get(level.upper(), logging.INFO), handlers=[handler], force=True
+    )

@@ -1,0 +1,596 @@
+"""The outbox machine: numbers reports, keeps them until they are stored for good, and sends them in order.
+
+The law of the outbox:
+
+- Reports leave in the order in which they were queued. One gets its number when it enters the window of 32
+  unacknowledged ones; the number is durable before the report is sent and belongs to it for ever.
+- Only the collector's acknowledgement frees. A higher one frees and admits more; a lower one means that the collector
+  lost something, so everything after it is sent again, as far back as it is still held.
+- Acknowledged reports are kept for 7 more days, the oldest going first when the size limit is reached. Reports that
+  are not acknowledged are never dropped: past the limit the outbox keeps them and says that it is full.
+- An acknowledgement beyond every number given means that this journal is an older copy of itself: its later life
+  used those numbers. All that was numbered before the copy was taken is the same in both lives, so it counts as
+  stored; the next number is the one after the acknowledgement; and nothing at or below it is offered again, for its
+  content may differ from what is stored. What had no number yet is sent with a new one: twice told is better than lost.
+- The content of an acknowledged report is not held in memory. When it is needed again, `FetchReports` asks for it.
+
+Time is the monotonic time of whoever drives the machine, in milliseconds; it may begin at the wall clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from agent.wire.codec import digest
+from agent.wire.events import (
+    Body,
+    ChoiceMade,
+    ErrorScreenShown,
+    ItemAdvanced,
+    ItemChanged,
+    RebootPlanned,
+    Report,
+)
+
+WINDOW = 32
+"""How many numbered reports may wait for an acknowledgement."""
+AHEAD_MAX = 1_000_000
+"""An acknowledgement further beyond the last number than this is nonsense: no device reports so much."""
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """How much is kept, how long, and how patiently it is sent again."""
+
+    kept_ms: int = 7 * DAY_MS
+    bytes_max: int = 16 * 1024 * 1024
+    resend_after_ms: int = 5_000
+    resend_after_ms_max: int = 120_000
+    repeat_after_ms: int = 500
+    """A repeated acknowledgement asks for the window again only if its first report was sent so long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQueued:
+    """A fact to report."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class AckArrived:
+    """The collector says how far this stream is stored."""
+
+    store: str
+    stored_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendingResumed:
+    """A connection is open and somebody listens; what was sent before may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendingHeld:
+    """The connection is gone, or the collector says that it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWanted:
+    """Although sending is held: send one report, to see whether it gets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsFetched:
+    """The answer to `FetchReports`: number and content."""
+
+    reports: Sequence[tuple[int, Report]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """The time that `next_deadline_ms` named has come."""
+
+
+Event = (
+    ReportQueued
+    | AckArrived
+    | SendingResumed
+    | SendingHeld
+    | ProbeWanted
+    | ReportsFetched
+    | DeadlinePassed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepReport:
+    """Store a new report, still without a number."""
+
+    position: int
+    """Grows with every report of the stream; the order of the queue."""
+    report: Report
+    content: str
+    """The report as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropReport:
+    """Remove a progress tick that a newer one replaced before it had a number."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumberReport:
+    """Give a stored report its number and the digest by which it can be audited."""
+
+    position: int
+    seq: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkAcknowledged:
+    """Everything numbered up to `through` is acknowledged; what was not before, is since `at_ms`."""
+
+    through: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnmarkAcknowledged:
+    """Nothing numbered above `above` is acknowledged any more."""
+
+    above: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReports:
+    """Remove everything numbered up to `through`."""
+
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class RememberStored:
+    """Store what the collector said last, and the next number to give."""
+
+    store: str
+    stored_seq: int
+    next_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReports:
+    """Read these numbered reports back and answer with `ReportsFetched`."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """Publish one report, once everything durable of the same answer is durable."""
+
+    seq: int
+    oldest_held: int
+    report: Report
+
+
+Durable = (
+    KeepReport
+    | DropReport
+    | NumberReport
+    | MarkAcknowledged
+    | UnmarkAcknowledged
+    | ForgetReports
+    | RememberStored
+)
+"""What a journal has to store, in this order."""
+Effect = Durable | FetchReports | SendReport
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """An acknowledged report that is still kept."""
+
+    seq: int
+    size_bytes: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    """What a journal holds of an outbox; the defaults are those of a new stream."""
+
+    next_position: int = 1
+    next_seq: int = 1
+    stored_seq: int = 0
+    store: str | None = None
+    acknowledged: Sequence[Acknowledged] = ()
+    numbered: Sequence[tuple[int, int, Report]] = ()
+    """Position, number and content of each report that is numbered and not acknowledged."""
+    queued: Sequence[tuple[int, Report]] = ()
+    """Position and content of each report without a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    position: int
+    report: Report | None
+    """None while only the journal has the content."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive reports that one acknowledgement freed."""
+
+    first: int
+    sizes_bytes: tuple[int, ...]
+    at_ms: int
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.sizes_bytes) - 1
+
+
+def content_of(report: Report) -> str:
+    """A report as the journal keeps it."""
+    return report.model_dump_json(exclude_none=True)
+
+
+class Outbox:
+    """The outbox of one stream.
+
+    Args:
+        stream: the id of the stream; part of every digest.
+        state: what the journal holds of it.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        state: OutboxState | None = None,
+        limits: OutboxLimits | None = None,
+    ) -> None:
+        state = OutboxState() if state is None else state
+        self.stream = stream
+        self._limits = OutboxLimits() if limits is None else limits
+        self._next_position = state.next_position
+        self._next_seq = state.next_seq
+        self._stored_seq = state.stored_seq
+        self._store = state.store
+        self._queue: deque[_Kept] = deque()
+        self._numbered: dict[int, _Kept] = {}
+        self._runs: deque[_Run] = deque()
+        self._ticks: dict[tuple[str, str], int] = {}
+        self._bytes = 0
+        self._can_send = False
+        self._fetching = False
+        self._resends = 0
+        self._resend_at_ms: int | None = None
+        self._window_sent_ms: int | None = None
+        self._waiting_since_ms: int | None = None
+        self._refused_acks = 0
+        self._restore(state)
+        self._oldest_held = self._first_held()
+        self._cursor = self._base + 1
+
+    # What others may look at.
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many reports wait to be stored, numbered or not."""
+        return len(self._queue) + self._next_seq - 1 - self._base
+
+    @property
+    def stored_seq(self) -> int:
+        """What the collector said last: everything up to this number is stored."""
+        return self._stored_seq
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next report to enter the window will get."""
+        return self._next_seq
+
+    @property
+    def oldest_held(self) -> int:
+        """The lowest number still held; `next_seq` when none is."""
+        return self._oldest_held
+
+    @property
+    def is_full(self) -> bool:
+        """True when what waits to be stored is larger than the size limit."""
+        return self._bytes > self._limits.bytes_max
+
+    @property
+    def size_bytes(self) -> int:
+        """How much content is held, acknowledged or not."""
+        return self._bytes
+
+    @property
+    def refused_acks(self) -> int:
+        """How many acknowledgements were nonsense."""
+        return self._refused_acks
+
+    @property
+    def not_through_since_ms(self) -> int | None:
+        """Since when reports wait in vain: sending is held, or had to be repeated. None while all goes well."""
+        if self._resends == 0 and self._can_send:
+            return None
+        return self._waiting_since_ms
+
+    def next_deadline_ms(self) -> int | None:
+        """When to feed `DeadlinePassed`; None when there is nothing to wait for."""
+        forget_at = self._runs[0].at_ms + self._limits.kept_ms if self._runs else None
+        times = [t for t in (self._resend_at_ms, forget_at) if t is not None]
+        return min(times, default=None)
+
+    # The machine.
+
+    def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
+        """Take one event; the effects are to be made durable first, then sent, in this order."""
+        effects: list[Effect] = []
+        match event:
+            case ReportQueued(report=report):
+                self._keep(report, now_ms, effects)
+            case AckArrived():
+                self._acknowledge(event, now_ms, effects)
+            case SendingResumed():
+                self._can_send = True
+                self._go_to_base()
+            case SendingHeld():
+                self._can_send = False
+                self._resend_at_ms = None
+            case ProbeWanted():
+                self._probe(effects)
+            case ReportsFetched(reports=reports):
+                self._take_fetched(reports)
+            case DeadlinePassed():
+                self._resend_if_due(now_ms)
+            case _:
+                assert_never(event)
+        self._forget_old(now_ms, effects)
+        self._admit(effects)
+        self._send(now_ms, effects)
+        self._note_waiting(now_ms)
+        return effects
+
+    @property
+    def _base(self) -> int:
+        """Everything up to here is stored, or is no longer held and can't be offered again."""
+        return max(self._stored_seq, self._oldest_held - 1)
+
+    def _restore(self, state: OutboxState) -> None:
+        for row in state.acknowledged:
+            last = self._runs[-1] if self._runs else None
+            if last is not None and last.at_ms == row.at_ms and last.last + 1 == row.seq:
+                self._runs[-1] = replace(last, sizes_bytes=(*last.sizes_bytes, row.size_bytes))
+            else:
+                self._runs.append(_Run(row.seq, (row.size_bytes,), row.at_ms))
+            self._bytes += row.size_bytes
+        for position, seq, report in state.numbered:
+            kept = _Kept(position, report, len(content_of(report)))
+            self._numbered[seq] = kept
+            self._bytes += kept.size_bytes
+        for position, report in state.queued:
+            kept = _Kept(position, report, len(content_of(report)))
+            self._queue.append(kept)
+            self._bytes += kept.size_bytes
+            self._note_tick(position, report)
+
+    def _first_held(self) -> int:
+        if self._runs:
+            return self._runs[0].first
+        return min(self._numbered, default=self._next_seq)
+
+    def _keep(self, report: Report, now_ms: int, effects: list[Effect]) -> None:
+        replaced = self._note_tick(self._next_position, report)
+        if replaced is not None:
+            self._drop_queued(replaced)
+            effects.append(DropReport(replaced))
+        content = content_of(report)
+        self._queue.append(_Kept(self._next_position, report, len(content)))
+        self._bytes += len(content)
+        effects.append(KeepReport(self._next_position, report, content))
+        self._next_position += 1
+        if self._waiting_since_ms is None:
+            self._waiting_since_ms = now_ms
+
+    def _note_tick(self, position: int, report: Report) -> int | None:
+        """Remember a tick that may be replaced; the position of the one that this report replaces, if any."""
+        if isinstance(report.body, ItemAdvanced):
+            key = (report.attempt, report.body.item)
+            replaced = self._ticks.get(key)
+            self._ticks[key] = position
+            return replaced
+        for item in _items_of(report.body):
+            self._ticks.pop((report.attempt, item), None)
+        return None
+
+    def _drop_queued(self, position: int) -> None:
+        # A tick that may be replaced is young, so it is looked for from the young end.
+        for index in range(len(self._queue) - 1, -1, -1):
+            if self._queue[index].position == position:
+                self._bytes -= self._queue[index].size_bytes
+                del self._queue[index]
+                return
+        raise AssertionError("a tick that may be replaced is in the queue")
+
+    def _acknowledge(self, ack: AckArrived, now_ms: int, effects: list[Effect]) -> None:
+        last_numbered = self._next_seq - 1
+        if ack.stored_seq > last_numbered + AHEAD_MAX:
+            self._refused_acks += 1
+            return
+        before = (self._store, self._stored_seq)
+        if ack.stored_seq > last_numbered:
+            self._adopt_later_life(ack.stored_seq, now_ms, effects)
+        elif ack.stored_seq > self._stored_seq:
+            self._free(ack.stored_seq, now_ms, effects)
+        elif ack.stored_seq < self._stored_seq:
+            self._take_back(ack.stored_seq, effects)
+        else:
+            self._send_again_if_asked(now_ms)
+        self._store = ack.store
+        if before != (self._store, self._stored_seq):
+            effects.append(RememberStored(ack.store, self._stored_seq, self._next_seq))
+
+    def _free(self, through: int, now_ms: int, effects: list[Effect]) -> None:
+        first = self._base + 1
+        sizes = tuple(self._numbered.pop(seq).size_bytes for seq in range(first, through + 1))
+        self._stored_seq = through
+        if sizes:
+            self._runs.append(_Run(first, sizes, now_ms))
+            effects.append(MarkAcknowledged(through, now_ms))
+            self._note_progress(now_ms)
+        self._cursor = max(self._cursor, self._base + 1)
+
+    def _take_back(self, stored_seq: int, effects: list[Effect]) -> None:
+        self._stored_seq = stored_seq
+        for seq, size in self._runs_above(stored_seq):
+            self._numbered[seq] = _Kept(0, None, size)
+        effects.append(UnmarkAcknowledged(stored_seq))
+        self._go_to_base()
+
+    def _runs_above(self, stored_seq: int) -> Iterator[tuple[int, int]]:
+        """Take the acknowledged reports above a number out of the runs."""
+        while self._runs and self._runs[-1].last > stored_seq:
+            run = self._runs.pop()
+            stays = max(0, stored_seq + 1 - run.first)
+            if stays:
+                self._runs.append(replace(run, sizes_bytes=run.sizes_bytes[:stays]))
+            yield from enumerate(run.sizes_bytes[stays:], start=run.first + stays)
+
+    def _adopt_later_life(self, stored_seq: int, now_ms: int, effects: list[Effect]) -> None:
+        effects.append(ForgetReports(self._next_seq - 1))
+        self._runs.clear()
+        self._numbered.clear()
+        self._bytes = sum(kept.size_bytes for kept in self._queue)
+        self._stored_seq = stored_seq
+        self._next_seq = stored_seq + 1
+        self._oldest_held = self._next_seq
+        self._cursor = self._next_seq
+        self._note_progress(now_ms)
+
+    def _note_progress(self, now_ms: int) -> None:
+        self._resends = 0
+        self._resend_at_ms = None
+        self._waiting_since_ms = now_ms
+
+    def _send_again_if_asked(self, now_ms: int) -> None:
+        sent_ms = self._window_sent_ms
+        if sent_ms is not None and now_ms - sent_ms >= self._limits.repeat_after_ms:
+            self._go_to_base()
+
+    def _go_to_base(self) -> None:
+        self._cursor = self._base + 1
+        self._window_sent_ms = None
+
+    def _probe(self, effects: list[Effect]) -> None:
+        first = self._base + 1
+        if first >= self._next_seq:
+            return
+        report = self._numbered[first].report
+        if report is None:
+            self._fetch(first, effects)
+        else:
+            effects.append(SendReport(first, self._oldest_held, report))
+
+    def _take_fetched(self, reports: Sequence[tuple[int, Report]]) -> None:
+        self._fetching = False
+        for seq, report in reports:
+            # A report that was acknowledged in the meantime is not wanted any more.
+            if seq in self._numbered:
+                self._numbered[seq] = replace(self._numbered[seq], report=report)
+
+    def _resend_if_due(self, now_ms: int) -> None:
+        if self._resend_at_ms is not None and now_ms >= self._resend_at_ms:
+            self._resends += 1
+            self._resend_at_ms = None
+            self._go_to_base()
+
+    def _forget_old(self, now_ms: int, effects: list[Effect]) -> None:
+        through = None
+        while self._runs and (
+            self._runs[0].at_ms + self._limits.kept_ms <= now_ms
+            or self._bytes > self._limits.bytes_max
+        ):
+            run = self._runs.popleft()
+            self._bytes -= sum(run.sizes_bytes)
+            through = run.last
+        if through is not None:
+            self._oldest_held = through + 1
+            effects.append(ForgetReports(through))
+
+    def _admit(self, effects: list[Effect]) -> None:
+        while self._queue and self._next_seq - 1 - self._base < WINDOW:
+            kept = self._queue.popleft()
+            report = kept.report
+            assert report is not None, "a report without a number is held whole"
+            if isinstance(report.body, ItemAdvanced):
+                key = (report.attempt, report.body.item)
+                if self._ticks.get(key) == kept.position:
+                    del self._ticks[key]
+            seq = self._next_seq
+            self._numbered[seq] = kept
+            self._next_seq += 1
+            effects.append(NumberReport(kept.position, seq, digest(self.stream, seq, report)))
+
+    def _send(self, now_ms: int, effects: list[Effect]) -> None:
+        if not self._can_send:
+            return
+        while self._cursor <= min(self._next_seq - 1, self._base + WINDOW):
+            report = self._numbered[self._cursor].report
+            if report is None:
+                self._fetch(self._cursor, effects)
+                break
+            if self._cursor == self._base + 1 or self._window_sent_ms is None:
+                self._window_sent_ms = now_ms
+            effects.append(SendReport(self._cursor, self._oldest_held, report))
+            self._cursor += 1
+        self._arm_resend(now_ms)
+
+    def _arm_resend(self, now_ms: int) -> None:
+        if self._cursor <= self._base + 1:
+            self._resend_at_ms = None
+        elif self._resend_at_ms is None:
+            doubled = self._limits.resend_after_ms << min(self._resends, 20)
+            self._resend_at_ms = now_ms + min(doubled, self._limits.resend_after_ms_max)
+
+    def _fetch(self, first: int, effects: list[Effect]) -> None:
+        if self._fetching:
+            return
+        last = first
+        while last + 1 <= self._base + WINDOW and self._is_absent(last + 1):
+            last += 1
+        self._fetching = True
+        effects.append(FetchReports(first, last))
+
+    def _is_absent(self, seq: int) -> bool:
+        kept = self._numbered.get(seq)
+        return kept is not None and kept.report is None
+
+    def _note_waiting(self, now_ms: int) -> None:
+        if self.unacknowledged == 0:
+            self._waiting_since_ms = None
+            self._resends = 0
+        elif self._waiting_since_ms is None:
+            self._waiting_since_ms = now_ms
+
+
+def _items_of(body: Body) -> tuple[str, ...]:
+    match body:
+        case ItemChanged(item=item) | ItemAdvanced(item=item):
+            return (item,)
+        case ChoiceMade(item=item) if item is not None:
+            return (item,)
+        case ErrorScreenShown(failed_items=items) | RebootPlanned(items=items):
+            return items
+        case _:
+            return ()

@@ -1,0 +1,599 @@
+"""The journal: inputs, outbox and executed commands in SQLite, durable before anything is done about them.
+
+One file holds one device or a whole fleet. One thread writes it; what many devices hand in at the same time goes into
+one transaction, and each is told once that is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, assert_never
+
+from pydantic import ValidationError
+
+from agent.core.events import EVENT_CODEC
+from agent.core.outbox import (
+    Acknowledged,
+    DropReport,
+    Durable,
+    ForgetReports,
+    KeepReport,
+    MarkAcknowledged,
+    NumberReport,
+    OutboxState,
+    RememberStored,
+    UnmarkAcknowledged,
+)
+from agent.runtime.ports import Batch, Entry, JournalFailed, JournalState, JournalUnreadable
+from agent.wire.events import Report
+
+APPLICATION_ID: Final = 0x45535041
+"""Marks our files among all SQLite files: "ESPA"."""
+SCHEMA_VERSION: Final = 1
+GROUP_MAX: Final = 512
+"""How many batches one transaction takes at most, so that nobody waits long."""
+
+_SCHEMA = """
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    stream TEXT NOT NULL UNIQUE,
+    session INTEGER NOT NULL DEFAULT 0,
+    next_seq INTEGER NOT NULL DEFAULT 1,
+    next_position INTEGER NOT NULL DEFAULT 1,
+    stored_seq INTEGER NOT NULL DEFAULT 0,
+    store TEXT
+);
+CREATE TABLE entry (
+    device INTEGER NOT NULL REFERENCES device (id),
+    n INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    wall_ms INTEGER NOT NULL,
+    machine_version TEXT NOT NULL,
+    input TEXT NOT NULL,
+    PRIMARY KEY (device, n)
+) WITHOUT ROWID;
+CREATE TABLE report (
+    device INTEGER NOT NULL REFERENCES device (id),
+    position INTEGER NOT NULL,
+    seq INTEGER,
+    digest TEXT,
+    acknowledged_ms INTEGER,
+    content TEXT NOT NULL,
+    PRIMARY KEY (device, position)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX report_seq ON report (device, seq) WHERE seq IS NOT NULL;
+CREATE TABLE command (
+    device INTEGER NOT NULL REFERENCES device (id),
+    id TEXT NOT NULL,
+    PRIMARY KEY (device, id)
+) WITHOUT ROWID;
+"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One report as an audit compares it."""
+
+    device: str
+    stream: str
+    seq: int | None
+    """None while it waits for a number."""
+    digest: str | None
+    acknowledged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    device: str
+    batch: Batch
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+
+
+class SqliteJournal:
+    """A journal file, opened for writing. Build it with `open_journal`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._ids: dict[str, int] = {}
+        self._inbox: queue.SimpleQueue[_Commit | _Job | None] = queue.SimpleQueue()
+        self._is_open = True
+        self._writer = threading.Thread(
+            target=self._write, name=f"journal {path.name}", daemon=True
+        )
+        self._writer.start()
+
+    # What the driver calls, on its event loop.
+
+    async def load(self, device: str, new_stream: str) -> JournalState:
+        """See `Journal.load`."""
+        return await self._run(functools.partial(self._load, device, new_stream))
+
+    async def commit(self, device: str, batch: Batch) -> None:
+        """See `Journal.commit`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._submit(_Commit(device, batch, done))
+        await done
+
+    async def fetch(self, device: str, first: int, last: int) -> Sequence[tuple[int, Report]]:
+        """See `Journal.fetch`."""
+        return await self._run(functools.partial(self._fetch, device, first, last))
+
+    def close(self) -> None:
+        """Write what was handed in, close the file and let others have it. Blocks until that is done."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._inbox.put(None)
+        self._writer.join()
+        os.close(self._lock)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._submit(_Job(work, done))
+        return await done
+
+    def _submit(self, request: _Commit | _Job) -> None:
+        if not self._is_open:
+            raise JournalFailed(f"{self.path}: the journal is closed")
+        self._inbox.put(request)
+
+    # What the writer thread does.
+
+    def _write(self) -> None:
+        while (request := self._inbox.get()) is not None:
+            group: list[_Commit] = []
+            job: _Job | None = None
+            ended = False
+            # A job stands in line with the commits: what was handed in before it is in the file first.
+            while True:
+                if request is None:
+                    ended = True
+                    break
+                if isinstance(request, _Job):
+                    job = request
+                    break
+                group.append(request)
+                if len(group) == GROUP_MAX:
+                    break
+                try:
+                    request = self._inbox.get_nowait()
+                except queue.Empty:
+                    break
+            self._commit_group(group)
+            if job is not None:
+                self._do(job)
+            if ended:
+                break
+        self._connection.close()
+
+    def _commit_group(self, group: Sequence[_Commit]) -> None:
+        if not group:
+            return
+        try:
+            level = "NORMAL" if all(request.batch.lazy for request in group) else "FULL"
+            self._connection.execute(f"PRAGMA synchronous = {level}")
+            with _transaction(self._connection):
+                for request in group:
+                    self._apply(request.device, request.batch)
+        except sqlite3.Error as error:
+            failure = JournalFailed(f"{self.path}: {error}")
+            _answer([(request.done, None, failure) for request in group])
+        else:
+            _answer([(request.done, None, None) for request in group])
+
+    def _do(self, job: _Job) -> None:
+        try:
+            result = job.work(self._connection)
+        except sqlite3.DatabaseError as error:
+            _answer([(job.done, None, JournalFailed(f"{self.path}: {error}"))])
+        except JournalUnreadable as error:
+            _answer([(job.done, None, error)])
+        else:
+            _answer([(job.done, result, None)])
+
+    def _apply(self, device: str, batch: Batch) -> None:
+        connection, key = self._connection, self._ids[device]
+        if (entry := batch.entry) is not None:
+            connection.execute(
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    entry.n,
+                    entry.at_ms,
+                    entry.wall_ms,
+                    entry.machine_version,
+                    EVENT_CODEC.dumps(entry.event).decode(),
+                ),
+            )
+        for change in batch.outbox:
+            _apply_outbox(connection, key, change)
+        for command in batch.executed:
+            connection.execute("INSERT OR IGNORE INTO command VALUES (?, ?)", (key, command))
+        if batch.session is not None:
+            connection.execute("UPDATE device SET session = ? WHERE id = ?", (batch.session, key))
+
+    def _load(self, device: str, new_stream: str, connection: sqlite3.Connection) -> JournalState:
+        with _transaction(connection):
+            connection.execute(
+                "INSERT INTO device (name, stream) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
+                (device, new_stream),
+            )
+        state = _read_device(self.path, connection, device)
+        self._ids[device] = _device_key(connection, device)
+        return state
+
+    def _fetch(
+        self, device: str, first: int, last: int, connection: sqlite3.Connection
+    ) -> Sequence[tuple[int, Report]]:
+        rows = connection.execute(
+            "SELECT seq, content FROM report WHERE device = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+            (self._ids[device], first, last),
+        )
+        with _readable(self.path):
+            return [(seq, Report.model_validate_json(content)) for seq, content in rows]
+
+
+def open_journal(path: Path) -> SqliteJournal:
+    """Open a journal for writing, alone; make it when there is none.
+
+    Raises:
+        JournalUnreadable: torn, foreign, of a newer schema, or in use by another agent. Nothing is changed then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _take_lock(path)
+    try:
+        connection = _checked(path)
+    except BaseException:
+        os.close(lock)
+        raise
+    return SqliteJournal(path, connection, lock)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a journal that can't be used, with its side files, so that a new one can begin; the new name.
+
+    Raises:
+        JournalUnreadable: another agent uses it.
+    """
+    lock = _take_lock(path)
+    try:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        aside = _free_name(path.with_name(f"{path.name}.aside-{stamp}"))
+        for suffix in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+    finally:
+        os.close(lock)
+    return aside
+
+
+def iterate_reports(path: Path) -> Iterator[ReportRow]:
+    """Every report still held, by device and number; those without a number last. For reading only.
+
+    Raises:
+        JournalUnreadable: there is no such file, or it is torn, foreign or of a newer schema.
+    """
+    with contextlib.closing(_open_to_read(path)) as connection, _readable(path):
+        yield from (
+            ReportRow(device, stream, seq, digest, bool(acknowledged))
+            for device, stream, seq, digest, acknowledged in connection.execute(
+                "SELECT name, stream, seq, digest, acknowledged_ms IS NOT NULL FROM report"
+                " JOIN device ON device.id = report.device ORDER BY name, seq IS NULL, seq, position"
+            )
+        )
+
+
+def iterate_entries(path: Path, device: str | None = None) -> Iterator[tuple[str, Entry]]:
+    """Every input with its device, by device and in order. For reading only.
+
+    Raises:
+        JournalUnreadable: there is no such file, or it is torn, foreign or of a newer schema.
+    """
+    with contextlib.closing(_open_to_read(path)) as connection, _readable(path):
+        rows = connection.execute(
+            "SELECT name, n, at_ms, wall_ms, machine_version, input FROM entry"
+            " JOIN device ON device.id = entry.device WHERE ?1 IS NULL OR name = ?1 ORDER BY name, n",
+            (device,),
+        )
+        for name, *columns in rows:
+            yield name, _entry(columns)
+
+
+def devices_of(path: Path) -> list[str]:
+    """The devices of a journal. For reading only; raises `JournalUnreadable`."""
+    with contextlib.closing(_open_to_read(path)) as connection, _readable(path):
+        return [name for (name,) in connection.execute("SELECT name FROM device ORDER BY name")]
+
+
+def _apply_outbox(connection: sqlite3.Connection, key: int, change: Durable) -> None:
+    match change:
+        case KeepReport(position=position, content=content):
+            connection.execute(
+                "INSERT INTO report (device, position, content) VALUES (?, ?, ?)",
+                (key, position, content),
+            )
+            connection.execute(
+                "UPDATE device SET next_position = ? WHERE id = ?", (position + 1, key)
+            )
+        case DropReport(position=position):
+            connection.execute(
+                "DELETE FROM report WHERE device = ? AND position = ?", (key, position)
+            )
+        case NumberReport(position=position, seq=seq, digest=digest):
+            connection.execute(
+                "UPDATE report SET seq = ?, digest = ? WHERE device = ? AND position = ?",
+                (seq, digest, key, position),
+            )
+            connection.execute("UPDATE device SET next_seq = ? WHERE id = ?", (seq + 1, key))
+        case MarkAcknowledged(through=through, at_ms=at_ms):
+            connection.execute(
+                "UPDATE report SET acknowledged_ms = ?"
+                " WHERE device = ? AND seq <= ? AND acknowledged_ms IS NULL",
+                (at_ms, key, through),
+            )
+        case UnmarkAcknowledged(above=above):
+            connection.execute(
+                "UPDATE report SET acknowledged_ms = NULL WHERE device = ? AND seq > ?",
+                (key, above),
+            )
+        case ForgetReports(through=through):
+            connection.execute("DELETE FROM report WHERE device = ? AND seq <= ?", (key, through))
+        case RememberStored(store=store, stored_seq=stored_seq, next_seq=next_seq):
+            connection.execute(
+                "UPDATE device SET store = ?, stored_seq = ?, next_seq = ? WHERE id = ?",
+                (store, stored_seq, next_seq, key),
+            )
+        case _:
+            assert_never(change)
+
+
+def _read_device(path: Path, connection: sqlite3.Connection, device: str) -> JournalState:
+    key = _device_key(connection, device)
+    stream, session, next_seq, next_position, stored_seq, store = connection.execute(
+        "SELECT stream, session, next_seq, next_position, stored_seq, store FROM device WHERE id = ?",
+        (key,),
+    ).fetchone()
+    with _readable(path):
+        entries = [
+            _entry(columns)
+            for columns in connection.execute(
+                "SELECT n, at_ms, wall_ms, machine_version, input FROM entry WHERE device = ? ORDER BY n",
+                (key,),
+            )
+        ]
+        outbox = OutboxState(
+            next_position=next_position,
+            next_seq=next_seq,
+            stored_seq=stored_seq,
+            store=store,
+            acknowledged=_acknowledged(connection, key),
+            numbered=_numbered(connection, key),
+            queued=_queued(connection, key),
+        )
+    executed = connection.execute("SELECT id FROM command WHERE device = ?", (key,))
+    return JournalState(
+        device=device,
+        stream=stream,
+        session=session,
+        entries=entries,
+        outbox=outbox,
+        executed=frozenset(command for (command,) in executed),
+    )
+
+
+def _entry(columns: Sequence[Any]) -> Entry:
+    n, at_ms, wall_ms, machine_version, content = columns
+    return Entry(n, at_ms, wall_ms, machine_version, EVENT_CODEC.loads(content))
+
+
+def _acknowledged(connection: sqlite3.Connection, key: int) -> Sequence[Acknowledged]:
+    rows = connection.execute(
+        "SELECT seq, LENGTH(content), acknowledged_ms FROM report"
+        " WHERE device = ? AND acknowledged_ms IS NOT NULL ORDER BY seq",
+        (key,),
+    )
+    return [Acknowledged(*row) for row in rows]
+
+
+def _numbered(connection: sqlite3.Connection, key: int) -> Sequence[tuple[int, int, Report]]:
+    rows = connection.execute(
+        "SELECT position, seq, content FROM report"
+        " WHERE device = ? AND seq IS NOT NULL AND acknowledged_ms IS NULL ORDER BY seq",
+        (key,),
+    )
+    return [(position, seq, Report.model_validate_json(content)) for position, seq, content in rows]
+
+
+def _queued(connection: sqlite3.Connection, key: int) -> Sequence[tuple[int, Report]]:
+    rows = connection.execute(
+        "SELECT position, content FROM report WHERE device = ? AND seq IS NULL ORDER BY position",
+        (key,),
+    )
+    return [(position, Report.model_validate_json(content)) for position, content in rows]
+
+
+def _device_key(connection: sqlite3.Connection, device: str) -> int:
+    row = connection.execute("SELECT id FROM device WHERE name = ?", (device,)).fetchone()
+    return int(row[0])
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A commit that failed for want of room may have ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _torn(path, str(error)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _torn(path, f"an entry can't be read ({first['msg']})") from error
+
+
+def _answer(results: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    """Resolve futures from the writer's thread: one call into each loop, whatever their number."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Any]] = {}
+    for result in results:
+        by_loop.setdefault(result[0].get_loop(), []).append(result)
+    for loop, answers in by_loop.items():
+        # The loop of an agent that was torn down takes no more answers, and nobody waits for them.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    for done, result, failure in answers:
+        if done.done():
+            continue
+        if failure is None:
+            done.set_result(result)
+        else:
+            done.set_exception(failure)
+
+
+def _checked(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, f"file:{_quoted(path)}?mode=rwc")
+    try:
+        with _readable(path):
+            if _is_empty(connection):
+                _make(connection)
+            _check(path, connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    path.chmod(0o600)
+    return connection
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise JournalUnreadable(
+            f"{path}: there is no such journal; name the file that the agent writes"
+        )
+    connection = _connect(path, f"file:{_quoted(path)}?mode=ro")
+    try:
+        with _readable(path):
+            _check(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path, uri: str) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise JournalUnreadable(
+            f"{path}: cannot be opened ({error}); check that the folder exists and may be written"
+        ) from error
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (count,) = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+    return int(count) == 0 and _pragma(connection, "application_id") == 0
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    with _transaction(connection):
+        for statement in _SCHEMA.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise JournalUnreadable(
+            f"{path}: this is no journal of this agent; name another file, or move this one away"
+        )
+    version = _pragma(connection, "user_version")
+    if version > SCHEMA_VERSION:
+        raise JournalUnreadable(
+            f"{path}: written by a newer agent (schema {version}, this agent knows {SCHEMA_VERSION}); "
+            "use that agent, or begin anew with --set-aside, which keeps the file"
+        )
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _torn(path, verdict)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
+
+
+def _torn(path: Path, reason: str) -> JournalUnreadable:
+    return JournalUnreadable(
+        f"{path}: torn or no journal at all ({reason}); nothing was changed. "
+        "Restore it from a copy, or begin anew with --set-aside, which keeps the file"
+    )
+
+
+def _take_lock(path: Path) -> int:
+    """Hold the lock file beside the journal; the system lets it go when the process ends, however it ends."""
+    try:
+        lock = os.open(
+            path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        raise JournalUnreadable(
+            f"{path}: cannot be locked ({error.strerror}); check that its folder may be written"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise JournalUnreadable(
+            f"{path}: in use by another agent; stop that one first, or name another --state-dir"
+        ) from error
+    return lock
+
+
+def _free_name(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free

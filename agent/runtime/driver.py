@@ -1,0 +1,791 @@
+"""The driver: the asyncio shell that runs one device's three machines, persists, acts and publishes, in this order.
+
+One task owns the machines, so nothing here needs a lock. It takes what is due, one input at a time: the enrollment
+machine answers with effects, the outbox numbers the reports among them, one transaction makes all of it durable, then
+the endpoint acts and the session publishes. Between two inputs it sleeps until the earliest deadline of the three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, assert_never
+
+from agent.core import link as links
+from agent.core import outbox as outboxes
+from agent.core.effects import AskForAssignment, CancelStep, EndpointEffect, ResetDevice
+from agent.core.effects import Report as ReportFact
+from agent.core.enrollment import Enrollment
+from agent.core.events import (
+    AssignmentArrived,
+    AttemptBegan,
+    CommandReceived,
+    DeadlinePassed,
+    EmergencyExitUsed,
+    Event,
+    Limits,
+    LogsCollected,
+    PersonActed,
+    PersonChose,
+    Restarted,
+    StepFinished,
+    StepMoved,
+)
+from agent.core.link import Link, LinkState
+from agent.core.outbox import Durable, FetchReports, Outbox, SendReport
+from agent.core.state import Mode
+from agent.runtime.clock import SteadyClock
+from agent.runtime.identifiers import new_id
+from agent.runtime.inbox import Inbox
+from agent.runtime.outgoing import Outgoing, Publication
+from agent.runtime.ports import (
+    Batch,
+    Clock,
+    Endpoint,
+    Entry,
+    Incoming,
+    Journal,
+    JournalFailed,
+    JournalState,
+    Transport,
+    Verifier,
+    Will,
+)
+from agent.runtime.reception import Reception
+from agent.runtime.session import Session
+from agent.wire import codec
+from agent.wire import events as wire_events
+from agent.wire.assignment import Admitted, Assignment, Refused
+from agent.wire.base import Message
+from agent.wire.messages import Ack, CollectorState, Presence, Status
+from agent.wire.progress import Progress, Reporting
+from agent.wire.topics import Channel, device_filters, device_topic
+from agent.wire.vocabulary import Choice, EndState, Gate, PersonAction
+
+logger = logging.getLogger(__name__)
+
+STATUS_INTERVAL_MS = 1_000
+INCOMING_MAX = 64
+LOCAL_STORE = "local"
+"""The store that an assignment from a file says it comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverOptions:
+    """What is decided once, before the driver runs. Times are real milliseconds unless they say otherwise."""
+
+    device: str
+    tenant: str = "default"
+    agent_version: str
+    limits: Limits = field(default_factory=Limits)
+    outbox_limits: outboxes.OutboxLimits = field(default_factory=outboxes.OutboxLimits)
+    link_limits: links.LinkLimits = field(default_factory=links.LinkLimits)
+    broker: str = ""
+    """How the screen names the broker."""
+    decision: Admitted | Refused | None = None
+    """An assignment that was given by file: used for every attempt, and no broker is asked."""
+    comes_back: bool = False
+    """Start a new attempt when the journal's last one ended with the gate locked."""
+    exit_on_release: bool = False
+    """End as soon as the gate is open or the attempt is over; what was not reported is reported next time."""
+    linger_ms: int | None = None
+    """How long to stay for reports after everything else is done; None: until they are through."""
+    goodbye_ms: int = 10_000
+    """How long the farewell may take."""
+    journal_retry_ms: int = 1_000
+    journal_retry_ms_max: int = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    attempt: str | None
+    end_state: EndState | None
+    gate: Gate
+    unacknowledged: int
+
+
+class Driver:
+    """Runs one device until it is settled and everything is reported.
+
+    Args:
+        transport: None works without a broker; reports are kept for a later run.
+        draw: numbers in [0, 1) for the back-off.
+        identifier: makes the ids of attempts and of a new stream.
+    """
+
+    def __init__(
+        self,
+        options: DriverOptions,
+        endpoint: Endpoint,
+        journal: Journal,
+        clock: Clock,
+        verifier: Verifier,
+        transport: Transport | None = None,
+        *,
+        steady: Callable[[], int] | None = None,
+        draw: Callable[[], float] = random.random,
+        identifier: Callable[[], str] = new_id,
+    ) -> None:
+        self._options = options
+        self._endpoint = endpoint
+        self._journal = journal
+        self._clock = clock
+        self._verifier = verifier
+        self._transport = transport
+        self._steady = SteadyClock().now_ms if steady is None else steady
+        self._draw = draw
+        self._identifier = identifier
+        self._machine = Enrollment()
+        self._link = Link()
+        self._outbox: Outbox
+        self._reception: Reception
+        self._inbox = Inbox()
+        self._outgoing = Outgoing()
+        self._incoming: asyncio.Queue[Incoming] = asyncio.Queue(INCOMING_MAX)
+        self._link_events: deque[links.Event] = deque()
+        self._answers: dict[int, asyncio.Future[str | None]] = {}
+        self._watchers: set[asyncio.Event] = set()
+        self._wake = asyncio.Event()
+        self._session: asyncio.Task[None] | None = None
+        self._crash: BaseException | None = None
+        self._entries = 0
+        self._handled_ms = 0
+        self._status_ms: int | None = None
+        self._status_is_due = False
+        self._settled_ms: int | None = None
+        self._storage_problem = ""
+        self._is_stopping = False
+        self._is_over = False
+
+    # What a screen and a supervisor may look at and call.
+
+    @property
+    def progress(self) -> Progress:
+        """The snapshot of now; an assertion before the first attempt began."""
+        progress = self._machine.progress
+        if progress.end_state is not None:
+            return progress
+        passed_ms = max(0, self._clock.now_ms() - self._handled_ms)
+        return progress.model_copy(update={"attempt_ms": progress.attempt_ms + passed_ms})
+
+    @property
+    def reporting(self) -> Reporting:
+        """How the reports get through."""
+        since_ms = self._outbox.not_through_since_ms if self._transport else None
+        return Reporting(
+            connected=self._link.is_connected,
+            broker=self._options.broker,
+            collector_online=self._link.peer_online,
+            unacknowledged=self._outbox.unacknowledged,
+            not_through_since=None if since_ms is None else _utc(since_ms),
+            problem=self._problem(),
+        )
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many incoming messages were refused, by reason."""
+        return dict(self._reception.refused)
+
+    @property
+    def stream(self) -> str:
+        """The id of this journal's stream of reports."""
+        return self._outbox.stream
+
+    async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
+        """What to draw: at once, at every change, and once a second; ends with the driver."""
+        changed = asyncio.Event()
+        changed.set()
+        self._watchers.add(changed)
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), 1.0)
+                changed.clear()
+                if self._machine.attempt is not None:
+                    yield self.progress, self.reporting
+                if self._is_over:
+                    return
+        finally:
+            self._watchers.discard(changed)
+
+    async def person_acted(self, item: str, action: PersonAction) -> str | None:
+        """The person answered a person screen. Returns when it is durable: None, or why it was refused."""
+        return await self._ask(PersonActed(item=item, action=action))
+
+    async def person_chose(self, choice: Choice, item: str | None = None) -> str | None:
+        """The person made a choice. Returns when it is durable: None, or why it was refused."""
+        return await self._ask(PersonChose(choice=choice, item=item))
+
+    async def emergency_exit(self) -> str | None:
+        """The person used the emergency exit. Returns when it is durable: None, or why it was refused."""
+        return await self._ask(EmergencyExitUsed())
+
+    def stop(self) -> None:
+        """End soon, with a goodbye; the gate stays as it is."""
+        self._is_stopping = True
+        self._wake.set()
+
+    async def run(self) -> Outcome:
+        """Enroll this device.
+
+        Raises:
+            JournalUnreadable: the journal can't be used.
+        """
+        try:
+            self._restore(await self._journal.load(self._options.device, self._identifier()))
+            self._start()
+            while not self._is_done():
+                if not await self._turn():
+                    await self._sleep()
+            await self._leave()
+        finally:
+            await self._tear_down()
+        return Outcome(
+            self._machine.attempt,
+            self._machine.end_state,
+            self._machine.gate,
+            self._outbox.unacknowledged,
+        )
+
+    # Beginning.
+
+    def _restore(self, state: JournalState) -> None:
+        self._outbox = Outbox(state.stream, state.outbox, self._options.outbox_limits)
+        self._link = Link(state.session, self._options.link_limits)
+        self._reception = Reception(
+            self._options.tenant, self._options.device, state.stream, self._verifier
+        )
+        off_ms = 0
+        for entry in state.entries:
+            self._machine.handle(entry.event, entry.at_ms)
+            self._note_received(entry.event)
+        if state.entries:
+            last = state.entries[-1]
+            self._entries, self._handled_ms = last.n, last.at_ms
+            if self._machine.mode is Mode.RESTARTING:
+                off_ms = self._clock.wall_ms() - last.wall_ms
+        self._clock.restore(self._handled_ms, off_ms)
+
+    def _start(self) -> None:
+        self._endpoint.attach(self._post)
+        if self._entries == 0:
+            self._begin_attempt(self._clock.now_ms())
+        else:
+            planned = self._machine.mode is Mode.RESTARTING
+            self._post(Restarted(planned=planned), None)
+            if self._machine.mode is Mode.WAITING_FOR_ASSIGNMENT:
+                self._give_local_assignment(self._clock.now_ms())
+            if self._is_back():
+                self._begin_attempt(self._clock.now_ms())
+        if self._transport is not None:
+            self._tell_link(links.Started())
+
+    def _is_back(self) -> bool:
+        ended = self._machine.end_state not in (None, EndState.RESET)
+        return self._options.comes_back and ended and self._machine.gate is Gate.LOCKED
+
+    def _begin_attempt(self, at_ms: int) -> None:
+        began = AttemptBegan(
+            attempt=self._identifier(),
+            facts=self._endpoint.facts(),
+            limits=self._options.limits,
+        )
+        self._inbox.put(began, at_ms)
+
+    # The loop.
+
+    async def _turn(self) -> bool:
+        """Do one thing of each kind that is due; False when nothing is."""
+        self._raise_crash()
+        did_link = await self._turn_link()
+        did_outbox = await self._turn_outbox()
+        did_device = await self._turn_device()
+        did_status = self._turn_status()
+        return did_link or did_outbox or did_device or did_status
+
+    async def _turn_link(self) -> bool:
+        now_ms = self._steady()
+        if self._link_events:
+            await self._follow_link(self._link_events.popleft(), now_ms)
+        elif not self._incoming.empty():
+            await self._take(self._incoming.get_nowait(), now_ms)
+        elif _is_due(self._link.next_deadline_ms(), now_ms):
+            await self._follow_link(links.DeadlinePassed(self._draw()), now_ms)
+        else:
+            return False
+        return True
+
+    async def _turn_outbox(self) -> bool:
+        now_ms = self._steady()
+        if not _is_due(self._outbox.next_deadline_ms(), now_ms):
+            return False
+        await self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
+        return True
+
+    async def _turn_device(self) -> bool:
+        """Take the earliest event or deadline that is due; at the same stamp the event comes first."""
+        now_ms = self._clock.now_ms()
+        event_ms, deadline_ms = self._inbox.next_ms, self._machine.next_deadline_ms()
+        if _is_due(event_ms, now_ms) and not _is_before(deadline_ms, event_ms):
+            await self._step(*self._inbox.take())
+        elif _is_due(deadline_ms, now_ms):
+            assert deadline_ms is not None, "what is due has a time"
+            await self._step(DeadlinePassed(), deadline_ms)
+        else:
+            return False
+        return True
+
+    def _turn_status(self) -> bool:
+        due_ms = self._next_status_ms()
+        if not _is_due(due_ms, self._steady()):
+            return False
+        self._publish_status()
+        return True
+
+    def _next_status_ms(self) -> int | None:
+        if not self._status_is_due or not self._link.is_connected:
+            return None
+        return 0 if self._status_ms is None else self._status_ms + STATUS_INTERVAL_MS
+
+    async def _sleep(self) -> None:
+        """Wait for the earliest deadline, or for something to arrive."""
+        delay_s = self._seconds_to_next()
+        loop = asyncio.get_running_loop()
+        timer = None if delay_s is None else loop.call_later(delay_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._wake.clear()
+
+    def _seconds_to_next(self) -> float | None:
+        now_ms = self._steady()
+        steady = (
+            self._link.next_deadline_ms(),
+            self._outbox.next_deadline_ms(),
+            self._next_status_ms(),
+            self._linger_until_ms(),
+        )
+        running = (self._inbox.next_ms, self._machine.next_deadline_ms())
+        waits = [max(0.0, (at_ms - now_ms) / 1000) for at_ms in steady if at_ms is not None]
+        waits += [self._clock.seconds_until(at_ms) for at_ms in running if at_ms is not None]
+        return min(waits, default=None)
+
+    def _is_done(self) -> bool:
+        if self._is_stopping:
+            return True
+        ended = self._machine.end_state is not None
+        if self._options.exit_on_release and (ended or self._machine.gate is not Gate.LOCKED):
+            return True
+        if not self._machine.is_settled or self._inbox:
+            self._settled_ms = None
+            return False
+        if self._transport is None or self._outbox.unacknowledged == 0:
+            return True
+        if self._settled_ms is None:
+            self._settled_ms = self._steady()
+        return _is_due(self._linger_until_ms(), self._steady())
+
+    def _linger_until_ms(self) -> int | None:
+        if self._settled_ms is None or self._options.linger_ms is None:
+            return None
+        return self._settled_ms + self._options.linger_ms
+
+    # One input: persist, act, publish.
+
+    async def _step(self, event: Event, stamp_ms: int) -> None:
+        at_ms = max(stamp_ms, self._handled_ms)
+        effects = self._machine.handle(event, at_ms)
+        self._handled_ms = at_ms
+        refusal = self._machine.refusal
+        if refusal is not None and not effects:
+            logger.debug("%s changed nothing: %s", type(event).__name__, refusal)
+            self._answer(event, refusal)
+            return
+        outbox_effects = self._queue_reports([e for e in effects if isinstance(e, ReportFact)])
+        actions = [e for e in effects if not isinstance(e, ReportFact)]
+        await self._commit(
+            Batch(
+                entry=self._next_entry(event, at_ms),
+                outbox=_durable(outbox_effects),
+                executed=self._executed_by(event),
+                lazy=_may_be_lazy(event, actions, outbox_effects),
+            )
+        )
+        self._note_received(event)
+        for action in actions:
+            self._act(action, at_ms)
+        await self._publish_reports(outbox_effects)
+        if isinstance(event, AttemptBegan):
+            self._give_local_assignment(at_ms)
+        self._status_is_due = True
+        self._answer(event, None)
+        self._changed()
+
+    def _queue_reports(self, facts: Sequence[ReportFact]) -> list[outboxes.Effect]:
+        now_ms, device_time = self._steady(), _utc(self._clock.wall_ms())
+        effects: list[outboxes.Effect] = []
+        for fact in facts:
+            report = wire_events.Report(
+                attempt=fact.attempt,
+                attempt_ms=fact.attempt_ms,
+                device_time=device_time,
+                stage=fact.stage,
+                percent=fact.percent,
+                body=fact.body,
+            )
+            effects += self._outbox.handle(outboxes.ReportQueued(report), now_ms)
+        return effects
+
+    def _next_entry(self, event: Event, at_ms: int) -> Entry:
+        self._entries += 1
+        version = self._options.agent_version
+        return Entry(self._entries, at_ms, self._clock.wall_ms(), version, event)
+
+    def _executed_by(self, event: Event) -> Sequence[str]:
+        if isinstance(event, CommandReceived) and event.command.id in self._machine.executed:
+            return (event.command.id,)
+        return ()
+
+    def _note_received(self, event: Event) -> None:
+        """Remember what was taken over, so that the retained copy of it is not taken again."""
+        if isinstance(event, AssignmentArrived):
+            self._reception.note_assignment(event.assignment)
+
+    def _act(self, action: EndpointEffect | AskForAssignment, at_ms: int) -> None:
+        match action:
+            case AskForAssignment():
+                self._publish_birth()
+                return
+            case CancelStep(item=item, run=run):
+                self._inbox.discard(lambda e: _is_answer_to(e, item, run))
+            case ResetDevice():
+                self._inbox.discard(_is_of_the_wiped)
+            case _:
+                pass
+        self._endpoint.act(action, at_ms)
+        if isinstance(action, ResetDevice):
+            self._begin_attempt(at_ms)
+
+    def _give_local_assignment(self, at_ms: int) -> None:
+        decision, attempt = self._options.decision, self._machine.attempt
+        if decision is None or attempt is None:
+            return
+        assignment = Assignment(
+            device=self._options.device,
+            attempt=attempt,
+            store=LOCAL_STORE,
+            term=0,
+            version=1,
+            issued_at=_utc(self._clock.wall_ms()),
+            decision=decision,
+        )
+        self._inbox.put(AssignmentArrived(assignment=assignment), at_ms)
+
+    async def _commit(self, batch: Batch) -> None:
+        """Make a batch durable, however long that takes: nothing is acted on or published before."""
+        pause_ms = self._options.journal_retry_ms
+        while True:
+            try:
+                await self._journal.commit(self._options.device, batch)
+            except JournalFailed as failure:
+                self._tell_storage(failure)
+                await asyncio.sleep(pause_ms / 1000)
+                pause_ms = min(2 * pause_ms, self._options.journal_retry_ms_max)
+            else:
+                self._storage_works()
+                return
+
+    def _tell_storage(self, failure: JournalFailed) -> None:
+        if not self._storage_problem:
+            logger.error("nothing goes on until the journal can be written: %s", failure)
+        self._storage_problem = (
+            f"Setup is paused because the device can't store its progress ({failure}). "
+            "Make room on the disk; it goes on by itself."
+        )
+        self._changed()
+
+    def _storage_works(self) -> None:
+        if self._storage_problem:
+            logger.info("the journal can be written again")
+            self._storage_problem = ""
+            self._changed()
+
+    # Outbox.
+
+    async def _feed_outbox(self, event: outboxes.Event, now_ms: int) -> None:
+        effects = self._outbox.handle(event, now_ms)
+        durable = _durable(effects)
+        if durable:
+            # Numbers given must last; an acknowledgement that is lost is simply given again.
+            lazy = not any(isinstance(d, outboxes.NumberReport) for d in durable)
+            await self._commit(Batch(outbox=durable, lazy=lazy))
+        await self._publish_reports(effects)
+        self._changed()
+
+    async def _publish_reports(self, effects: Sequence[outboxes.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SendReport():
+                    self._outgoing.report(effect)
+                case FetchReports(first=first, last=last):
+                    await self._fetch(first, last)
+                case _:
+                    pass
+
+    async def _fetch(self, first: int, last: int) -> None:
+        try:
+            reports = await self._journal.fetch(self._options.device, first, last)
+        except JournalFailed as failure:
+            # Asked for again with the next resend.
+            self._tell_storage(failure)
+            reports = ()
+        await self._feed_outbox(outboxes.ReportsFetched(reports), self._steady())
+
+    def _take_reports(self) -> Sequence[Publication]:
+        """The next reports in their envelopes, for the session."""
+        topic = self._topic(Channel.EVENT)
+        return [
+            Publication(topic, codec.encode(self._envelope(send)), retain=False)
+            for send in self._outgoing.take_reports()
+        ]
+
+    def _envelope(self, send: SendReport) -> wire_events.Event:
+        return wire_events.Event(
+            device=self._options.device,
+            stream=self._outbox.stream,
+            seq=send.seq,
+            oldest_held=send.oldest_held,
+            session=self._link.session,
+            report=send.report,
+        )
+
+    # Link.
+
+    async def _follow_link(self, event: links.Event, now_ms: int) -> None:
+        was_connecting = self._link.state is LinkState.CONNECTING
+        for effect in self._link.handle(event, now_ms):
+            await self._follow(effect, now_ms)
+        if was_connecting and self._link.state is LinkState.CLOSED and self._session is not None:
+            # One that is open ends by itself once it is idle; one that still connects is cut off.
+            self._session.cancel()
+        self._changed()
+
+    async def _follow(self, effect: links.Effect, now_ms: int) -> None:
+        match effect:
+            case links.OpenConnection(session=session):
+                await self._commit(Batch(session=session))
+                self._open_session(session)
+            case links.CloseConnection():
+                self._outgoing.close()
+            case links.PublishBirth():
+                self._publish_birth()
+                self._status_is_due = True
+            case links.PublishGoodbye():
+                self._publish_status()
+                self._outgoing.goodbye(self._presence("goodbye"))
+            case links.ResumeSending():
+                await self._feed_outbox(outboxes.SendingResumed(), now_ms)
+            case links.HoldSending():
+                await self._feed_outbox(outboxes.SendingHeld(), now_ms)
+                self._outgoing.drop_reports()
+            case links.SendProbe():
+                await self._feed_outbox(outboxes.ProbeWanted(), now_ms)
+            case _:
+                assert_never(effect)
+
+    def _open_session(self, number: int) -> None:
+        assert self._transport is not None, "only a link that was started opens connections"
+        self._outgoing = Outgoing()
+        session = Session(
+            self._transport,
+            self._options.device,
+            device_filters(self._options.tenant, self._options.device),
+            self._outgoing,
+            reports=self._take_reports,
+            tell=self._tell_link,
+            receive=self._receive,
+            draw=self._draw,
+        )
+        lost = self._presence("lost")
+        self._session = asyncio.create_task(
+            session.run(Will(lost.topic, lost.payload)),
+            name=f"session {number} of {self._options.device}",
+        )
+        self._session.add_done_callback(self._session_ended)
+
+    def _session_ended(self, session: asyncio.Task[None]) -> None:
+        """What a session could not explain to the link is a programmer's mistake, and ends the driver."""
+        if not session.cancelled() and session.exception() is not None:
+            self._crash = session.exception()
+            self._wake.set()
+
+    def _raise_crash(self) -> None:
+        if self._crash is not None:
+            raise self._crash
+
+    def _tell_link(self, event: links.Event) -> None:
+        self._link_events.append(event)
+        self._wake.set()
+
+    async def _receive(self, incoming: Incoming) -> None:
+        await self._incoming.put(incoming)
+        self._wake.set()
+
+    async def _take(self, incoming: Incoming, now_ms: int) -> None:
+        received = self._reception.read(incoming, self._machine.attempt, self._clock.wall_ms())
+        match received:
+            case None:
+                pass
+            case Ack(store=store, stored_seq=stored_seq):
+                await self._feed_outbox(outboxes.AckArrived(store, stored_seq), now_ms)
+                await self._follow_link(links.PeerAnswered(), now_ms)
+            case CollectorState(state=state, store=store, term=term):
+                seen = links.PeerSeen(state == "online", store, term, self._draw())
+                await self._follow_link(seen, now_ms)
+            case Assignment():
+                self._post(AssignmentArrived(assignment=received), None)
+            case CommandReceived():
+                self._post(received, None)
+            case _:
+                assert_never(received)
+
+    # Publishing.
+
+    def _publish_birth(self) -> None:
+        if self._link.is_connected:
+            self._outgoing.birth(self._presence("online"))
+
+    def _publish_status(self) -> None:
+        self._status_is_due = False
+        if self._machine.attempt is None:
+            return
+        self._status_ms = self._steady()
+        status = Status(
+            device=self._options.device,
+            stream=self._outbox.stream,
+            session=self._link.session,
+            device_time=_utc(self._clock.wall_ms()),
+            progress=self.progress,
+        )
+        self._outgoing.status(self._retained(Channel.STATUS, status))
+
+    def _presence(self, state: Literal["online", "goodbye", "lost"]) -> Publication:
+        presence = Presence(
+            device=self._options.device,
+            stream=self._outbox.stream,
+            session=self._link.session,
+            state=state,
+            attempt=self._machine.attempt,
+            agent_version=self._options.agent_version,
+        )
+        return self._retained(Channel.PRESENCE, presence)
+
+    def _retained(self, channel: Channel, message: Message) -> Publication:
+        return Publication(self._topic(channel), codec.encode(message), retain=True)
+
+    def _topic(self, channel: Channel) -> str:
+        return str(device_topic(self._options.tenant, self._options.device, channel))
+
+    # Events from outside.
+
+    def _post(self, event: Event, at_ms: int | None) -> None:
+        self._inbox.put(event, self._clock.now_ms() if at_ms is None else at_ms)
+        self._wake.set()
+
+    async def _ask(self, event: Event) -> str | None:
+        if self._is_over:
+            return "the agent has ended"
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._answers[id(event)] = answer
+        self._post(event, None)
+        return await answer
+
+    def _answer(self, event: Event, refusal: str | None) -> None:
+        answer = self._answers.pop(id(event), None)
+        if answer is not None and not answer.done():
+            answer.set_result(refusal)
+
+    def _changed(self) -> None:
+        for watcher in self._watchers:
+            watcher.set()
+
+    def _problem(self) -> str:
+        if self._storage_problem:
+            return self._storage_problem
+        if self._outbox.is_full:
+            return (
+                f"{self._outbox.unacknowledged} reports wait to be sent, more than the size limit allows for; "
+                "none is lost, but the collector has to be reached soon."
+            )
+        return self._link.problem if self._transport else ""
+
+    # Ending.
+
+    async def _leave(self) -> None:
+        """Say goodbye and close the connection; a broker that does not answer is not waited for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._options.goodbye_ms / 1000):
+                await self._follow_link(links.GoodbyeWanted(), self._steady())
+                while self._link.state is LinkState.LEAVING:
+                    if self._link_events:
+                        await self._follow_link(self._link_events.popleft(), self._steady())
+                        continue
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._raise_crash()
+                if self._session is not None:
+                    await asyncio.gather(self._session, return_exceptions=True)
+
+    async def _tear_down(self) -> None:
+        self._is_over = True
+        if self._session is not None:
+            self._session.cancel()
+            await asyncio.gather(self._session, return_exceptions=True)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result("the agent has ended")
+        self._answers.clear()
+        self._changed()
+
+
+def _utc(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+
+
+def _is_due(at_ms: int | None, now_ms: int) -> bool:
+    return at_ms is not None and at_ms <= now_ms
+
+
+def _is_before(at_ms: int | None, other_ms: int | None) -> bool:
+    return at_ms is not None and other_ms is not None and at_ms < other_ms
+
+
+def _durable(effects: Sequence[outboxes.Effect]) -> Sequence[Durable]:
+    return [e for e in effects if not isinstance(e, SendReport | FetchReports)]
+
+
+def _may_be_lazy(
+    event: Event, actions: Sequence[object], outbox_effects: Sequence[outboxes.Effect]
+) -> bool:
+    """Whether a power cut may take this input: a tick that causes nothing and whose report has no number yet."""
+    gives_number = any(isinstance(e, outboxes.NumberReport) for e in outbox_effects)
+    return isinstance(event, StepMoved) and not actions and not gives_number
+
+
+def _is_answer_to(event: Event, item: str, run: int) -> bool:
+    return isinstance(event, StepMoved | StepFinished) and (event.item, event.run) == (item, run)
+
+
+def _is_of_the_wiped(event: Event) -> bool:
+    """What a device scheduled before it was reset, and its person meant for what was on the screen then."""
+    return isinstance(event, StepMoved | StepFinished | LogsCollected | PersonActed | PersonChose)

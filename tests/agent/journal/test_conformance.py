@@ -1,0 +1,139 @@
+"""What every journal keeps: the SQLite one, and the memory one that the other tests rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.core.events import DeadlinePassed, Restarted
+from agent.core.outbox import (
+    Acknowledged,
+    DropReport,
+    ForgetReports,
+    KeepReport,
+    MarkAcknowledged,
+    NumberReport,
+    RememberStored,
+    UnmarkAcknowledged,
+    content_of,
+)
+from agent.journal import SqliteJournal, open_journal
+from agent.runtime.ports import Batch, Entry, Journal, JournalState
+from tests.agent.fakes import MemoryJournal
+from tests.agent.reports import report
+
+DEVICE = "PC-1"
+
+
+def keep(position: int) -> KeepReport:
+    new = report(position)
+    return KeepReport(position, new, content_of(new))
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    if request.param == "memory":
+        yield MemoryJournal()
+        return
+    opened = open_journal(tmp_path / "journal.sqlite3")
+    yield opened
+    opened.close()
+
+
+async def loaded(journal: Journal) -> JournalState:
+    return await journal.load(DEVICE, "a-new-stream")
+
+
+async def test_a_device_not_seen_before_begins_with_the_stream_given(journal: Journal) -> None:
+    state = await loaded(journal)
+    assert (state.stream, state.session, list(state.entries)) == ("a-new-stream", 0, [])
+    assert state.outbox.next_seq == 1
+
+
+async def test_a_known_device_keeps_its_stream(journal: Journal) -> None:
+    await loaded(journal)
+    assert (await journal.load(DEVICE, "another")).stream == "a-new-stream"
+
+
+async def test_inputs_come_back_in_order_with_their_stamps(journal: Journal) -> None:
+    await loaded(journal)
+    entries = [
+        Entry(1, 10, 1_000, "1.0", Restarted(planned=True)),
+        Entry(2, 10, 1_001, "1.1", DeadlinePassed()),
+    ]
+    for entry in entries:
+        await journal.commit(DEVICE, Batch(entry=entry))
+    assert list((await loaded(journal)).entries) == entries
+
+
+async def test_session_and_executed_commands_come_back(journal: Journal) -> None:
+    await loaded(journal)
+    await journal.commit(DEVICE, Batch(session=4, executed=("c-1",)))
+    await journal.commit(DEVICE, Batch(executed=("c-2", "c-1")))
+    state = await loaded(journal)
+    assert state.session == 4
+    assert state.executed == {"c-1", "c-2"}
+
+
+async def test_reports_move_from_queue_to_number_to_acknowledged_to_gone(journal: Journal) -> None:
+    await loaded(journal)
+    kept = [keep(n) for n in range(1, 6)]
+    await journal.commit(DEVICE, Batch(outbox=kept))
+    await journal.commit(
+        DEVICE,
+        Batch(outbox=[NumberReport(1, 1, "d1"), NumberReport(2, 2, "d2"), DropReport(4)]),
+    )
+    await journal.commit(DEVICE, Batch(outbox=[MarkAcknowledged(1, 77), RememberStored("s", 1, 3)]))
+    outbox = (await loaded(journal)).outbox
+    assert list(outbox.acknowledged) == [Acknowledged(1, len(kept[0].content), 77)]
+    assert [(p, s, r.attempt_ms) for p, s, r in outbox.numbered] == [(2, 2, 2)]
+    assert [(p, r.attempt_ms) for p, r in outbox.queued] == [(3, 3), (5, 5)]
+    assert (outbox.next_position, outbox.next_seq) == (6, 3)
+    assert (outbox.store, outbox.stored_seq) == ("s", 1)
+
+    await journal.commit(DEVICE, Batch(outbox=[UnmarkAcknowledged(0)]))
+    assert [s for _, s, _ in (await loaded(journal)).outbox.numbered] == [1, 2]
+    await journal.commit(DEVICE, Batch(outbox=[ForgetReports(1)]))
+    outbox = (await loaded(journal)).outbox
+    assert [s for _, s, _ in outbox.numbered] == [2]
+    assert outbox.next_seq == 3
+
+
+async def test_an_acknowledged_report_keeps_the_time_of_its_first_acknowledgement(
+    journal: Journal,
+) -> None:
+    await loaded(journal)
+    changes = [c for n in (1, 2) for c in (keep(n), NumberReport(n, n, f"d{n}"))]
+    await journal.commit(DEVICE, Batch(outbox=[*changes, MarkAcknowledged(1, 77)]))
+    await journal.commit(DEVICE, Batch(outbox=[MarkAcknowledged(2, 99)]))
+    outbox = (await loaded(journal)).outbox
+    assert [(a.seq, a.at_ms) for a in outbox.acknowledged] == [(1, 77), (2, 99)]
+
+
+async def test_numbered_reports_are_fetched_by_number(journal: Journal) -> None:
+    await loaded(journal)
+    changes = [c for n in range(1, 5) for c in (keep(n), NumberReport(n, n, f"d{n}"))]
+    await journal.commit(DEVICE, Batch(outbox=changes))
+    fetched = await journal.fetch(DEVICE, 2, 3)
+    assert [(seq, r.attempt_ms) for seq, r in fetched] == [(2, 2), (3, 3)]
+
+
+async def test_devices_do_not_see_each_other(journal: Journal) -> None:
+    await loaded(journal)
+    await journal.load("PC-2", "second-stream")
+    await journal.commit(DEVICE, Batch(outbox=[keep(1), NumberReport(1, 1, "d")], session=3))
+    second = await journal.load("PC-2", "x")
+    assert (second.session, second.outbox.next_seq) == (0, 1)
+
+
+async def test_what_is_committed_survives_closing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    journal: SqliteJournal = open_journal(path)
+    await loaded(journal)
+    await journal.commit(DEVICE, Batch(session=9))
+    journal.close()
+    again = open_journal(path)
+    assert (await loaded(again)).session == 9
+    again.close()

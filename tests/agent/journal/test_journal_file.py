@@ -1,0 +1,243 @@
+"""The journal's file: alone, private, grouped, and never thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.core.events import DeadlinePassed, Restarted
+from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
+from agent.journal import (
+    SCHEMA_VERSION,
+    ReportRow,
+    devices_of,
+    iterate_entries,
+    iterate_reports,
+    open_journal,
+    set_aside,
+)
+from agent.runtime.ports import Batch, Entry, JournalFailed, JournalUnreadable
+from tests.agent.reports import report
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "journal.sqlite3"
+
+
+async def test_a_second_agent_on_one_journal_is_refused(path: Path) -> None:
+    first = open_journal(path)
+    with pytest.raises(JournalUnreadable, match=r"journal\.sqlite3: in use by another agent"):
+        open_journal(path)
+    first.close()
+    open_journal(path).close()
+
+
+def test_a_killed_agent_lets_the_journal_go(path: Path) -> None:
+    """The lock ends with the process, however it ends."""
+    script = (
+        "import sys, time; from pathlib import Path; from agent.journal import open_journal;"
+        "open_journal(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    with pytest.raises(JournalUnreadable, match="in use"):
+        open_journal(path)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    open_journal(path).close()
+
+
+def test_only_the_owner_may_read_it(path: Path) -> None:
+    open_journal(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"this is no database at all, but long enough to be looked at" * 30,
+        b"SQLite format 3\x00junk",
+    ],
+)
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(JournalUnreadable, match=r"journal\.sqlite3: .*--set-aside"):
+        open_journal(path)
+    assert path.read_bytes() == content
+
+
+def test_a_foreign_database_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as foreign:
+        foreign.execute("CREATE TABLE songs (title TEXT)")
+    foreign.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalUnreadable, match="no journal of this agent; name another file"):
+        open_journal(path)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_of_a_newer_agent_is_refused(path: Path) -> None:
+    open_journal(path).close()
+    with sqlite3.connect(path) as newer:
+        newer.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    newer.close()
+    with pytest.raises(JournalUnreadable, match="written by a newer agent"):
+        open_journal(path)
+
+
+async def test_a_torn_page_is_found_at_the_start(path: Path) -> None:
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream")
+    new = report(1)
+    keeps = [KeepReport(n, new, content_of(new) * 10) for n in range(1, 200)]
+    await journal.commit("PC-1", Batch(outbox=keeps))
+    journal.close()
+    with path.open("r+b") as file:
+        file.seek(5 * 4096)
+        file.write(os.urandom(4096))
+    with pytest.raises(JournalUnreadable, match="torn"):
+        open_journal(path)
+
+
+async def test_an_entry_that_can_t_be_read_is_told_with_the_file(path: Path) -> None:
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream")
+    await journal.commit("PC-1", Batch(entry=Entry(1, 0, 0, "1", DeadlinePassed())))
+    journal.close()
+    with sqlite3.connect(path) as spoiler:
+        spoiler.execute('UPDATE entry SET input = \'{"kind": "unknown"}\'')
+    spoiler.close()
+    journal = open_journal(path)
+    with pytest.raises(JournalUnreadable, match=r"journal\.sqlite3: torn"):
+        await journal.load("PC-1", "stream")
+    journal.close()
+    with pytest.raises(JournalUnreadable, match="torn"):
+        list(iterate_entries(path))
+
+
+def test_setting_aside_keeps_the_file_and_makes_room(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 100)
+    aside = set_aside(path)
+    assert aside.read_bytes() == b"x" * 100
+    assert aside.name.startswith("journal.sqlite3.aside-")
+    open_journal(path).close()
+    assert set_aside(path) != aside
+
+
+async def test_a_journal_in_use_is_not_set_aside(path: Path) -> None:
+    journal = open_journal(path)
+    with pytest.raises(JournalUnreadable, match="in use"):
+        set_aside(path)
+    journal.close()
+
+
+async def test_many_devices_share_one_transaction(path: Path) -> None:
+    """Three hundred devices commit at once; the file sees a handful of transactions."""
+    journal = open_journal(path)
+    names = [f"PC-{n}" for n in range(300)]
+    for name in names:
+        await journal.load(name, f"stream-{name}")
+    statements: list[str] = []
+    journal._connection.set_trace_callback(statements.append)
+    await asyncio.gather(
+        *(
+            journal.commit(name, Batch(entry=Entry(1, 5, 5, "1", DeadlinePassed())))
+            for name in names
+        )
+    )
+    assert len(list(iterate_entries(path))) == 300
+    assert 0 < statements.count("COMMIT") < 30
+    journal.close()
+
+
+async def test_one_device_s_batches_stay_in_order_whatever_their_haste(path: Path) -> None:
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream")
+    entries = [Entry(n, n, n, "1", Restarted(planned=bool(n % 3))) for n in range(1, 101)]
+    await asyncio.gather(
+        *(journal.commit("PC-1", Batch(entry=e, lazy=bool(e.n % 2))) for e in entries)
+    )
+    assert [entry for _, entry in iterate_entries(path, "PC-1")] == entries
+    journal.close()
+
+
+async def test_a_batch_that_fails_keeps_nothing_and_the_next_one_works(path: Path) -> None:
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream")
+    kept = KeepReport(1, report(1), content_of(report(1)))
+    await journal.commit("PC-1", Batch(outbox=[kept]))
+    entry = Entry(1, 0, 0, "1", DeadlinePassed())
+    with pytest.raises(JournalFailed, match=r"journal\.sqlite3"):
+        await journal.commit("PC-1", Batch(entry=entry, outbox=[kept]))
+    assert list((await journal.load("PC-1", "x")).entries) == []
+    await journal.commit("PC-1", Batch(session=6))
+    assert (await journal.load("PC-1", "x")).session == 6
+    journal.close()
+
+
+async def test_a_full_disk_is_told_and_goes_on_when_there_is_room(path: Path) -> None:
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream")
+    connection = journal._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    new = report(1)
+    big = Batch(outbox=[KeepReport(n, new, "x" * 9000) for n in range(1, 20)])
+    with pytest.raises(JournalFailed, match="full"):
+        await journal.commit("PC-1", big)
+    connection.execute("PRAGMA max_page_count = 100000")
+    await journal.commit("PC-1", big)
+    assert sum(1 for _ in iterate_reports(path)) == 19
+    journal.close()
+
+
+async def test_after_closing_nothing_is_taken(path: Path) -> None:
+    journal = open_journal(path)
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalFailed, match="closed"):
+        await journal.load("PC-1", "stream")
+
+
+async def test_the_audit_reads_every_report_while_the_agent_writes(path: Path) -> None:
+    journal = open_journal(path)
+    new = report(1)
+    for device in ("PC-2", "PC-1"):
+        await journal.load(device, f"stream of {device}")
+        changes: list[Durable] = [
+            KeepReport(1, new, content_of(new)),
+            NumberReport(1, 1, "digest"),
+            MarkAcknowledged(1, 5),
+            KeepReport(2, new, content_of(new)),
+        ]
+        await journal.commit(device, Batch(outbox=changes))
+    assert list(iterate_reports(path)) == [
+        ReportRow("PC-1", "stream of PC-1", 1, "digest", acknowledged=True),
+        ReportRow("PC-1", "stream of PC-1", None, None, acknowledged=False),
+        ReportRow("PC-2", "stream of PC-2", 1, "digest", acknowledged=True),
+        ReportRow("PC-2", "stream of PC-2", None, None, acknowledged=False),
+    ]
+    assert devices_of(path) == ["PC-1", "PC-2"]
+    journal.close()
+
+
+def test_reading_a_journal_that_is_not_there_is_told(path: Path) -> None:
+    with pytest.raises(JournalUnreadable, match="there is no such journal"):
+        devices_of(path)
+    assert not path.exists()

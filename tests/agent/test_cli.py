@@ -1,0 +1,267 @@
+"""The command line: what it prints, how it ends, and what it never loads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.exit_codes import ExitCode, exit_code_of
+from agent.settings import VERSION
+from agent.wire.vocabulary import EndState, Gate
+from broker_config.embedded import embedded_broker
+
+DECISION: dict[str, Any] = {
+    "outcome": "admitted",
+    "organization": "Contoso",
+    "profile": {"id": "default", "name": "Default ESP"},
+    "items": [
+        {"id": "portal", "name": "Company Portal", "expected_seconds": 20},
+        {"id": "office", "name": "Office", "depends_on": ["portal"], "expected_seconds": 20},
+    ],
+}
+WINDOWS = ("--platform", "windows_autopilot", "--device", "PC-1")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PLATFORM", "DEVICE", "BROKER", "STATE_DIR", "SPEED", "IDENTITY", "TENANT"):
+        monkeypatch.delenv(f"ESP_AGENT_{name}", raising=False)
+
+
+@pytest.fixture
+def assignment(tmp_path: Path) -> Path:
+    path = tmp_path / "assignment.json"
+    path.write_text(json.dumps(DECISION))
+    return path
+
+
+def esp_agent(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The program as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+def enroll(tmp_path: Path, assignment: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    return esp_agent(
+        "run", *WINDOWS, "--assignment", assignment, "--state-dir", tmp_path / "state", "--no-screen",
+        "--yes", "--speed", "3000", *more,
+    )  # fmt: skip
+
+
+def told(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a call in this process."""
+    result = CliRunner(mix_stderr=False).invoke(app, [str(a) for a in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.system
+def test_a_device_enrolls_from_a_file_and_is_looked_at_afterwards(
+    tmp_path: Path, assignment: Path
+) -> None:
+    """One enrollment without any broker; then status, replay and a second run of the same device."""
+    state = tmp_path / "state"
+    run = enroll(tmp_path, assignment)
+    assert run.returncode == ExitCode.OPEN, run.stderr
+    assert "PC-1: succeeded, gate released" in run.stdout
+    lines = run.stderr.splitlines()
+    assert len(lines) > 5
+    assert any("Installing Apps" in line for line in lines)
+
+    code, out, _ = told("status", "--device", "PC-1", "--state-dir", state)
+    assert code == ExitCode.OPEN
+    assert out.startswith("PC-1  100 %")
+    code, out, _ = told("status", "--device", "PC-1", "--state-dir", state, "--json")
+    assert json.loads(out)["gate"] == "released"
+
+    journal = state / "PC-1.journal.sqlite3"
+    code, out, _ = told("replay", journal, "--json")
+    moments = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert moments[0]["input"]["kind"] == "attempt_began"
+    assert moments[-1]["end_state"] == "succeeded"
+    assert [m["n"] for m in moments] == list(range(1, len(moments) + 1))
+    code, out, _ = told("replay", journal)
+    assert out.splitlines()[0] == "PC-1"
+    assert "step_finished item=office" in out
+
+    again = enroll(tmp_path, assignment, "--json")
+    assert json.loads(again.stdout)["attempt"] == moments[0]["input"]["attempt"]
+
+
+@pytest.mark.system
+def test_a_headless_agent_never_loads_textual(tmp_path: Path, assignment: Path) -> None:
+    script = (
+        "import sys; from agent.cli import app;"
+        "sys.argv = ['esp-agent', *sys.argv[1:]];"
+        "import atexit; atexit.register(lambda: print('loaded', 'textual' in sys.modules));"
+        "app()"
+    )
+    arguments = ["run", *WINDOWS, "--assignment", str(assignment), "--yes", "--speed", "3000"]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *arguments, "--state-dir", str(tmp_path / "state")],
+        capture_output=True, text=True, check=False, timeout=50,
+    )  # fmt: skip
+    assert "loaded False" in run.stdout, run.stderr
+
+
+@pytest.mark.system
+async def test_another_device_is_watched_from_its_retained_status(
+    tmp_path: Path, assignment: Path
+) -> None:
+    async with embedded_broker("127.0.0.1", 0) as port:
+        broker = f"mqtt://127.0.0.1:{port}"
+        run = await asyncio.to_thread(
+            enroll, tmp_path, assignment, "--broker", broker, "--linger", "0.2"
+        )
+        assert run.returncode == ExitCode.OPEN, run.stderr
+        seen = await asyncio.to_thread(
+            esp_agent, "watch", "PC-1", "--broker", broker, "--once", "--json"
+        )
+        page = await asyncio.to_thread(esp_agent, "watch", "PC-1", "--broker", broker, "--once")
+        nobody = await asyncio.to_thread(
+            esp_agent, "watch", "PC-9", "--broker", broker, "--once", "--wait", "0.2"
+        )
+    assert json.loads(seen.stdout)["progress"]["end_state"] == "succeeded", seen.stderr
+    assert "PC-1" in page.stdout
+    assert nobody.returncode == ExitCode.NOTHING_KNOWN
+    assert "nothing was heard of 'PC-9'" in nobody.stderr
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The assignment with one thing wrong."""
+    return {**DECISION, key: value}
+
+
+def with_item(**item: Any) -> dict[str, Any]:
+    return changed("items", [{"id": "a", "name": "A", **item}])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (changed("profil", {}), "profil: no such key; remove it or correct its name; known here:"),
+        ({k: v for k, v in DECISION.items() if k != "profile"}, "profile: is missing; add it"),
+        (
+            changed("profile", {"id": "x", "name": "X", "timeout_minutes": 2000}),
+            "profile.timeout_minutes: Input should be less than or equal to 1440",
+        ),
+        (
+            changed("profile", {"id": "x", "name": "X", "timeout_minutes": "soon"}),
+            "profile.timeout_minutes: Input should be a valid integer",
+        ),
+        (with_item(depends_on=["b"]), "items: item 'a' depends on 'b', which is not assigned"),
+        (with_item(depends_on=["a"]), "items: the dependencies go in a circle: a → a"),
+        (with_item(kind="screen"), "items.0.kind:"),
+        ({"decision": DECISION}, "is missing; add it"),
+        ([DECISION], "holds a list"),
+    ],
+)
+def test_a_wrong_assignment_gets_one_sentence_with_file_key_and_remedy(
+    tmp_path: Path, content: Any, said: str
+) -> None:
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps(content))
+    code, out, err = told("run", *WINDOWS, "--assignment", path, "--state-dir", tmp_path / "state")
+    assert code == ExitCode.BAD_INPUT
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert f"esp-agent: {path}: " in err
+    assert said in err
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--assignment", "nowhere.json"), "nowhere.json: cannot be read"),
+        ((), "--broker is missing"),
+        (("--broker", "http://x"), "--broker: 'http://x' is no address"),
+        (("--broker", "mqtt://x", "--identity", "nowhere.json"), "nowhere.json: cannot be read"),
+        (("--broker", "mqtt://x", "--device", "a/b"), "--device 'a/b': no device id"),
+        (("--broker", "mqtt://x", "--endpoint", "toaster"), "--endpoint toaster: no such endpoint"),
+        (("--broker", "mqtt://x", "--speed", "0"), "--speed, or the variable ESP_AGENT_SPEED"),
+        (("--broker", "mqtt://x", "--profile", "p.json"), "--profile goes with --assignment"),
+    ],
+)
+def test_a_wrong_flag_gets_one_sentence_with_the_remedy(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = told("run", *WINDOWS, "--state-dir", tmp_path, *arguments)
+    assert code == ExitCode.BAD_INPUT
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESP_AGENT_SPEED", "fast")
+    code, _, err = told("run", *WINDOWS, "--broker", "mqtt://x")
+    assert code == ExitCode.BAD_INPUT
+    assert "ESP_AGENT_SPEED" in err
+
+
+def test_a_journal_that_can_t_be_used_is_named_and_may_be_set_aside(
+    tmp_path: Path, assignment: Path
+) -> None:
+    journal = tmp_path / "PC-1.journal.sqlite3"
+    journal.write_bytes(b"not a journal" * 100)
+    arguments = ("run", *WINDOWS, "--assignment", assignment, "--state-dir", tmp_path)
+    code, _, err = told(*arguments)
+    assert code == ExitCode.FAILED_TO_RUN
+    assert f"{journal}: torn or no journal at all" in err
+    assert journal.read_bytes() == b"not a journal" * 100
+
+
+def test_status_of_a_device_that_never_began(tmp_path: Path) -> None:
+    code, _, err = told("status", "--device", "PC-1", "--state-dir", tmp_path)
+    assert code == ExitCode.NOTHING_KNOWN
+    assert "has not begun to enroll here" in err
+
+
+def test_the_schemas_are_written_one_file_for_each_message(tmp_path: Path) -> None:
+    code, _, _ = told("schema", "--out", tmp_path / "schemas")
+    assert code == 0
+    names = {path.name for path in (tmp_path / "schemas").iterdir()}
+    assert {"event.schema.json", "status.schema.json", "assignment.schema.json"} <= names
+    code, out, _ = told("schema")
+    assert set(json.loads(out)) == {name.removesuffix(".schema.json") for name in names}
+
+
+def test_version_and_every_exit_code_are_told() -> None:
+    assert told("--version")[1] == f"esp-agent {VERSION}\n"
+    text = " ".join(told("run", "--help")[1].replace("│", " ").split())
+    for code in ExitCode:
+        assert f"{code.value}: {' '.join(code.meaning.split()[:3])}" in text
+
+
+@pytest.mark.parametrize(
+    ("gate", "end_state", "code"),
+    [
+        (Gate.RELEASED, EndState.SUCCEEDED, ExitCode.OPEN),
+        (Gate.RELEASED, None, ExitCode.OPEN),
+        (Gate.BYPASSED, EndState.BYPASSED, ExitCode.BYPASSED),
+        (Gate.LOCKED, None, ExitCode.LOCKED),
+        (Gate.LOCKED, EndState.RESET, ExitCode.LOCKED),
+        (Gate.LOCKED, EndState.FAILED, ExitCode.SETUP_FAILED),
+        (Gate.LOCKED, EndState.TIMED_OUT, ExitCode.TIMED_OUT),
+        (Gate.LOCKED, EndState.ABANDONED, ExitCode.ABANDONED),
+        (Gate.LOCKED, EndState.REFUSED, ExitCode.REFUSED),
+    ],
+)
+def test_the_exit_code_follows_gate_and_end(
+    gate: Gate, end_state: EndState | None, code: ExitCode
+) -> None:
+    assert exit_code_of(gate, end_state) is code
