@@ -172,6 +172,7 @@ class Enrollment:
             facts=event.facts,
             limits=event.limits,
             began_ms=self._now_ms,
+            runs=self._attempt.runs if self._attempt else 0,
             wait_deadline_ms=self._now_ms + event.limits.assignment_wait_ms,
         )
         facts = event.facts
@@ -301,10 +302,10 @@ class Enrollment:
         return False
 
     def _is_ready(self, item: ItemRun) -> bool:
+        """Whether all that comes before it is settled; after the end only dependencies count."""
         known = self._now.items
-        return all(known[n].is_settled for n in item.plan.after if n in known) and all(
-            known[n].is_settled for n in item.plan.needs
-        )
+        in_turn = self.mode is Mode.ENDED or all(known[n].is_settled for n in item.plan.after)
+        return in_turn and all(known[n].is_settled for n in item.plan.needs)
 
     def _finish_phase(self, items: list[ItemRun]) -> None:
         attempt = self._now
@@ -784,13 +785,8 @@ class Enrollment:
         if attempt.end_state not in SUCCESS_STATES:
             return
         left = [i for i in attempt.items.values() if i.plan.is_assigned]
-        for item in left:
-            if item.state is not ItemState.NOT_STARTED:
-                continue
-            if all(attempt.items[n].is_satisfied for n in item.plan.needs) and attempt.lane_is_free(
-                item.plan.lane
-            ):
-                self._start(item)
+        while self._start_ready(left):
+            continue
 
     def _reboot(self, kind: RebootKind) -> None:
         """Restart the device for all items that want it; the state that follows is stored before it happens."""
@@ -889,18 +885,19 @@ class Enrollment:
         items = [i for i in attempt.in_phase() if not i.is_settled]
         running = [i for i in items if i.state is not ItemState.NOT_STARTED]
         names = tuple(i.plan.name for i in running)
-        failure = outcomes.setup_timed_out(attempt.plan.profile.timeout_minutes, names)
+        minutes = attempt.plan.profile.timeout_minutes
+        failure = outcomes.setup_timed_out(minutes, names)
         for item in running:
             self._cancel(item)
-            self._settle(
-                item, ItemState.TIMED_OUT, failure.model_copy(update={"item": item.plan.id})
-            )
+            stopped = outcomes.stopped_by_budget(item.plan, minutes)
+            self._settle(item, ItemState.TIMED_OUT, stopped)
         if any(i.plan.blocking for i in items):
             self._stop(failure)
             return
         for item in items:
             if item.state is ItemState.NOT_STARTED:
-                self._settle(item, ItemState.CANCELLED, failure)
+                stopped = outcomes.stopped_by_budget(item.plan, minutes)
+                self._settle(item, ItemState.CANCELLED, stopped)
         self._advance()
 
     def _item_over(self, item: ItemRun) -> None:

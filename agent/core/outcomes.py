@@ -140,16 +140,29 @@ def item_timed_out(item: ItemPlan) -> Failure:
     )
 
 
+_NAMES_MAX: Final = 5
+
+
 def setup_timed_out(minutes: int, running: tuple[str, ...]) -> Failure:
     """The context's budget is used up."""
-    waited = f" Still running: {', '.join(running)}." if running else ""
+    more = f" and {len(running) - _NAMES_MAX} more" if len(running) > _NAMES_MAX else ""
+    waited = f" Still running: {', '.join(running[:_NAMES_MAX])}{more}." if running else ""
     return Failure(
         kind=FailureKind.SETUP_TIMED_OUT,
         code=TIMEOUT_CODE,
-        person=f"Setup took longer than the {minutes} minutes that your organization allows.{waited}"[
-            :2000
-        ],
-        engineer=f"the budget of {minutes} minutes ended with {len(running)} items running"[:2000],
+        person=f"Setup took longer than the {minutes} minutes that your organization allows.{waited}",
+        engineer=f"the budget of {minutes} minutes ended with {len(running)} items running",
+    )
+
+
+def stopped_by_budget(item: ItemPlan, minutes: int) -> Failure:
+    """The context's budget ended while this item was not done."""
+    return Failure(
+        kind=FailureKind.SETUP_TIMED_OUT,
+        code=TIMEOUT_CODE,
+        person=f"{item.name} was not done in time.",
+        engineer=f"{item.id}: not done when the budget of {minutes} minutes ended",
+        item=item.id,
     )
 
 

@@ -677,7 +677,8 @@ class Driver:
             device_time=_utc(self._clock.wall_ms()),
             progress=self.progress,
         )
-        self._outgoing.status(self._retained(Channel.STATUS, status))
+        payload = codec.encode_status(status)
+        self._outgoing.status(Publication(self._topic(Channel.STATUS), payload, retain=True))
 
     def _presence(self, state: Literal["online", "goodbye", "lost"]) -> Publication:
         presence = Presence(

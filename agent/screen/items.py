@@ -67,6 +67,9 @@ def item_list(progress: Progress, detail: Detail) -> ItemList:
             if item is not None and item is current:
                 seen = range(len(lines), len(lines) + len(some))
             lines.extend(some)
+    if progress.items_left_out:
+        more = f"and {progress.items_left_out} more items that this list has no room for"
+        lines.append(line(more, Tone.MUTED))
     return ItemList(tuple(lines), seen)
 
 

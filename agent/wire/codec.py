@@ -12,9 +12,13 @@ from agent.wire.assignment import Assignment
 from agent.wire.base import Message
 from agent.wire.events import Event, Report
 from agent.wire.messages import Ack, CollectorState, Command, Presence, Signed, Status
+from agent.wire.progress import shortened
 from agent.wire.topics import Channel
 
 PAYLOAD_BYTES_MAX: Final = 64 * 1024
+
+STATUS_ITEMS_STEPS: Final = (120, 60, 30, 0)
+"""How many items a status that is too large keeps, tried one after another."""
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -64,6 +68,17 @@ def encode(message: BaseModel) -> bytes:
             f"a {type(message).__name__} of {len(data)} bytes is over {PAYLOAD_BYTES_MAX}",
         )
     return data
+
+
+def encode_status(status: Status) -> bytes:
+    """A status that always fits: of a snapshot that is too large, as many items as possible are kept."""
+    for items_max in STATUS_ITEMS_STEPS:
+        try:
+            return encode(status)
+        except PayloadRefused:
+            progress = shortened(status.progress, items_max)
+            status = status.model_copy(update={"progress": progress})
+    return encode(status)
 
 
 def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator
+from pydantic import Field, JsonValue, field_validator
 
-from agent.wire.base import Identifier, Name, Text, Wire
+from agent.wire.base import CustomMessage, Identifier, Name, Text, Wire
 
 Minutes = Annotated[int, Field(ge=1, le=1440)]
-CustomMessage = Annotated[str, StringConstraints(max_length=10_000)]
 BlockingApps = Literal["all"] | tuple[Identifier, ...]
 
 BLOCKING_APPS_MAX = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.wire.base import (
     Code,
     Count,
+    CustomMessage,
     DeviceId,
     Identifier,
     Milliseconds,
@@ -17,6 +18,8 @@ from agent.wire.base import (
     Wire,
 )
 from agent.wire.vocabulary import (
+    SATISFIED_STATES,
+    UNSATISFIED_STATES,
     Choice,
     EndState,
     EnrollmentType,
@@ -121,7 +124,7 @@ class ErrorScreen(Wire):
     """The error screen: what happened, what was done about it, and what may be chosen."""
 
     title: Name
-    message: Text
+    message: CustomMessage
     failures: tuple[Failure, ...]
     """Empty when the profile hides error details from the person."""
     deadline_ms: Milliseconds | None = None
@@ -168,10 +171,50 @@ class Progress(Wire):
     custom_message: str | None = None
     show_details: bool = True
     """False: the person sees sentences but no codes; reports keep them."""
+    items_left_out: Count = 0
+    """How many items this snapshot does not list because it would not fit into a message; rows still count them."""
 
     def items(self) -> tuple[ItemProgress, ...]:
         """All items, in the screen's order."""
         return tuple(i for p in self.phases for r in p.rows for i in r.items)
+
+
+_MESSAGE_SHORT = 2_000
+_FAILURES_SHORT = 5
+_FIRST_TO_GO = {state: 1 for state in ItemState if state not in UNSATISFIED_STATES} | {
+    ItemState.NOT_STARTED: 2,
+    **dict.fromkeys(SATISFIED_STATES, 3),
+}
+
+
+def shortened(progress: Progress, items_max: int) -> Progress:
+    """The same snapshot with at most so many items: what failed stays longest, what is done goes first."""
+    ranked = sorted(progress.items(), key=lambda i: _FIRST_TO_GO.get(i.state, 0))
+    kept = {item.id for item in ranked[:items_max]}
+    phases = tuple(
+        phase.model_copy(update={"rows": tuple(_shortened_row(r, kept) for r in phase.rows)})
+        for phase in progress.phases
+    )
+    error = progress.error
+    return progress.model_copy(
+        update={
+            "phases": phases,
+            "items_left_out": progress.items_left_out + len(ranked) - len(kept),
+            "retryable": tuple(i for i in progress.retryable if i in kept),
+            "custom_message": (progress.custom_message or "")[:_MESSAGE_SHORT] or None,
+            "error": error
+            and error.model_copy(
+                update={
+                    "message": error.message[:_MESSAGE_SHORT],
+                    "failures": error.failures[:_FAILURES_SHORT],
+                }
+            ),
+        }
+    )
+
+
+def _shortened_row(row: RowProgress, kept: set[str]) -> RowProgress:
+    return row.model_copy(update={"items": tuple(i for i in row.items if i.id in kept)})
 
 
 class Reporting(Wire):

@@ -275,6 +275,18 @@ def test_a_failed_dependency_takes_its_dependants_with_it() -> None:
     assert not [s for s in story.of(do.RunStep) if s.item == "vpn"]
 
 
+def test_a_dependant_that_does_not_block_says_which_dependency_failed() -> None:
+    items = (
+        AssignedItem(id="a", name="Agent", context=Context.ACCOUNT, tries=1),
+        AssignedItem(id="b", name="Browser", context=Context.ACCOUNT, depends_on=("a",)),
+    )
+    story = Script(items=items).behave("a", fails_with(1603)).begin().assign().play()
+    failure = story.item("b").failure
+    assert failure is not None
+    assert (failure.kind, "Agent" in failure.person) == (FailureKind.DEPENDENCY_FAILED, True)
+    assert story.item("b").state is ItemState.CANCELLED
+
+
 def test_not_applicable_is_skipped_and_never_a_failure() -> None:
     def not_applicable(_: Script, step: do.RunStep) -> Event:
         return StepFinished(item=step.item, run=step.run, result=StepResult.NOT_APPLICABLE)
