@@ -20,7 +20,8 @@ from broker_config.settings import LOOPBACK, broker_url
 
 READY_S = 10.0
 GOODBYE_S = 10.0
-RELOAD_CHECK_S = 1.0
+RELOAD_CHECK_S = 0.1
+"""Short, because a script may enroll a device right after giving it its account, and a refused agent waits long."""
 LINES_KEPT = 20
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""

@@ -15,11 +15,10 @@ from pydantic import (
 )
 
 from agent.wire.assignment import ITEMS_MAX, AssignedItem, PersonScreens, check_dependencies
-from agent.wire.base import DeviceId, Identifier, Name, Text, UserName
+from agent.wire.base import CustomMessage, DeviceId, Identifier, Name, Text, UserName
 from agent.wire.profile import (
     AccountSetupSettings,
     BlockingApps,
-    CustomMessage,
     DeviceSetupSettings,
     ErrorHandling,
     EspProfile,

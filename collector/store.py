@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from agent.wire.codec import JsonCodec
 from agent.wire.events import AttemptStarted, CommandAnswered, Report
@@ -194,9 +194,7 @@ class Store:
             before, ids = _load_streams(connection, keys)
             batch = _Batch(rows=dict(before), ids=ids)
             decisions = [self._decide(connection, batch, a, now_ms) for a in arrivals]
-            for key, row in batch.rows.items():
-                if row != before[key]:
-                    _advance(connection, ids[key], before[key], row)
+            _advance(connection, batch, before)
             orders = _insert_events(connection, batch.events)
             if batch.losses:
                 connection.execute(insert(schema.LOSSES), batch.losses)
@@ -471,15 +469,36 @@ def _new_stream(connection: Connection, key: Key) -> int:
     return int(inserted[0])
 
 
-def _advance(connection: Connection, stream_id: int, before: StreamRow, after: StreamRow) -> None:
-    table = schema.STREAMS
-    done = connection.execute(
-        update(table)
-        .where(table.c.id == stream_id, table.c.last_seq == before.last_seq)
-        .values(last_seq=after.last_seq, last_digest=after.last_digest)
+_ADVANCE: Final = (
+    update(schema.STREAMS)
+    .where(
+        schema.STREAMS.c.id == bindparam("moved"),
+        schema.STREAMS.c.last_seq == bindparam("was"),
     )
-    if done.rowcount != 1:
-        raise StoreFailed(f"stream {after.stream} of {after.device} was moved by somebody else")
+    .values(last_seq=bindparam("last_seq"), last_digest=bindparam("last_digest"))
+)
+
+
+def _advance(connection: Connection, batch: _Batch, before: Mapping[Key, StreamRow]) -> None:
+    """Move the streams on, each only from where it was read to be."""
+    moves = [
+        {
+            "moved": batch.ids[key],
+            "was": before[key].last_seq,
+            "last_seq": row.last_seq,
+            "last_digest": row.last_digest,
+        }
+        for key, row in batch.rows.items()
+        if row != before[key]
+    ]
+    if not moves:
+        return
+    if connection.dialect.supports_sane_multi_rowcount:
+        moved = connection.execute(_ADVANCE, moves).rowcount
+    else:
+        moved = sum(connection.execute(_ADVANCE, move).rowcount for move in moves)
+    if moved != len(moves):
+        raise StoreFailed("a stream was moved by somebody else meanwhile")
 
 
 def _event_values(stream_id: int, arrival: Arrival, content: str, now_ms: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal
+from textual.containers import Container, Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
@@ -30,36 +30,37 @@ class BoardApp(App[None], inherit_bindings=False):
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "Enrollment Status"
+    # Everything stands below the board, because a device's screen has the same names for parts of its own.
     CSS = """
-    Screen { background: $background; color: $foreground; }
-    #head { height: 1; padding: 0 1; }
-    #head > #title { width: auto; color: $primary; text-style: bold; }
-    #head > #views { width: 1fr; padding: 0 2; }
-    #head > #news { width: auto; max-width: 40; color: $foreground 70%; }
-    #problem { height: auto; max-height: 3; padding: 0 1; background: $error; color: $background; display: none; }
-    #problem.-shown { display: block; }
-    Figures { margin: 1 0 1 1; }
-    #hints { height: 1; padding: 0 1; color: $foreground 70%; }
-    #panels { height: 1fr; }
-    #panels Panel { display: none; }
-    #panels #lower { display: none; height: 7; }
-    #panels #failure { display: none; height: 2; padding: 0 1; color: $foreground 70%; }
-    #panels.-active #active { display: block; }
-    #panels.-failures #failures { display: block; }
-    #panels.-failures #failure { display: block; }
-    #panels.-failures #lower { display: block; }
-    #panels.-failures #reasons { display: block; }
-    #panels.-platforms #lower { display: block; height: 1fr; }
-    #panels.-platforms #platforms { display: block; }
-    #panels.-profiles #profiles { display: block; }
-    #panels.-wide Panel { display: block; }
-    #panels.-wide #active { margin-bottom: 1; }
-    #panels.-wide #failures { height: 6; }
-    #panels.-wide #failure { display: block; height: 3; }
-    #panels.-wide #lower { display: block; height: 8; }
-    #panels.-wide #platforms { width: 2fr; }
-    #panels.-wide #reasons { width: 1fr; }
-    #panels.-wide #profiles { height: 5; }
+    #board { background: $background; color: $foreground; }
+    #board #head { height: 1; padding: 0 1; }
+    #board #head > #title { width: auto; color: $primary; text-style: bold; }
+    #board #head > #views { width: 1fr; padding: 0 2; }
+    #board #head > #news { width: auto; max-width: 40; color: $foreground 70%; }
+    #board #problem { height: auto; max-height: 3; padding: 0 1; background: $error; color: $background; display: none; }
+    #board #problem.-shown { display: block; }
+    #board Figures { margin: 1 0 1 1; }
+    #board #hints { height: 1; padding: 0 1; color: $foreground 70%; }
+    #board #panels { height: 1fr; }
+    #board #panels Panel { display: none; }
+    #board #panels #lower { display: none; height: 7; }
+    #board #panels #failure { display: none; height: 2; padding: 0 1; color: $foreground 70%; }
+    #board #panels.-active #active { display: block; }
+    #board #panels.-failures #failures { display: block; }
+    #board #panels.-failures #failure { display: block; }
+    #board #panels.-failures #lower { display: block; }
+    #board #panels.-failures #reasons { display: block; }
+    #board #panels.-platforms #lower { display: block; height: 1fr; }
+    #board #panels.-platforms #platforms { display: block; }
+    #board #panels.-profiles #profiles { display: block; }
+    #board #panels.-wide Panel { display: block; }
+    #board #panels.-wide #active { margin-bottom: 1; }
+    #board #panels.-wide #failures { height: 6; }
+    #board #panels.-wide #failure { display: block; height: 3; }
+    #board #panels.-wide #lower { display: block; height: 8; }
+    #board #panels.-wide #platforms { width: 2fr; }
+    #board #panels.-wide #reasons { width: 1fr; }
+    #board #panels.-wide #profiles { height: 5; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c,ctrl+q", "leave", "Quit"),
@@ -93,21 +94,24 @@ class BoardApp(App[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         """Head, figures, tables, hints."""
-        with Horizontal(id="head"):
-            yield Static("Enrollment Status", id="title")
-            yield Static(id="views")
-            yield Static("…", id="news")
-        yield Static(id="problem")
-        yield Figures()
-        with Container(id="panels"):
-            yield Panel("Active Enrollments", "Nothing is enrolling now.", rows.ACTIVE, "active")
-            yield Panel("Recent Failures", "Nothing has failed.", rows.FAILURES, "failures")
-            yield Static(id="failure")
-            with Horizontal(id="lower"):
-                yield Panel("Enrollment by Platform", "", rows.PLATFORMS, "platforms")
-                yield Panel("Why", "No attempt failed in 7 days.", rows.REASONS, "reasons")
-            yield Panel("ESP Profiles", "There is no profile.", rows.PROFILES, "profiles")
-        yield Static(id="hints")
+        with Vertical(id="board"):
+            with Horizontal(id="head"):
+                yield Static("Enrollment Status", id="title")
+                yield Static(id="views")
+                yield Static("…", id="news")
+            yield Static(id="problem")
+            yield Figures()
+            with Container(id="panels"):
+                yield Panel(
+                    "Active Enrollments", "Nothing is enrolling now.", rows.ACTIVE, "active"
+                )
+                yield Panel("Recent Failures", "Nothing has failed.", rows.FAILURES, "failures")
+                yield Static(id="failure")
+                with Horizontal(id="lower"):
+                    yield Panel("Enrollment by Platform", "", rows.PLATFORMS, "platforms")
+                    yield Panel("Why", "No attempt failed in 7 days.", rows.REASONS, "reasons")
+                yield Panel("ESP Profiles", "There is no profile.", rows.PROFILES, "profiles")
+            yield Static(id="hints")
 
     def on_mount(self) -> None:
         """Begin to listen."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from agent.cli import app
 from agent.exit_codes import ExitCode, exit_code_of
 from agent.settings import VERSION
 from agent.wire.vocabulary import EndState, Gate
-from broker_config.embedded import embedded_broker
+from tests.agent.brokers import embedded_broker
 
 DECISION: dict[str, Any] = {
     "outcome": "admitted",
@@ -119,22 +118,16 @@ def test_a_headless_agent_never_loads_textual(tmp_path: Path, assignment: Path) 
 
 
 @pytest.mark.system
-async def test_another_device_is_watched_from_its_retained_status(
+def test_another_device_is_watched_from_its_retained_status(
     tmp_path: Path, assignment: Path
 ) -> None:
-    async with embedded_broker("127.0.0.1", 0) as port:
+    with embedded_broker() as port:
         broker = f"mqtt://127.0.0.1:{port}"
-        run = await asyncio.to_thread(
-            enroll, tmp_path, assignment, "--broker", broker, "--linger", "0.2"
-        )
+        run = enroll(tmp_path, assignment, "--broker", broker, "--linger", "0.2")
         assert run.returncode == ExitCode.OPEN, run.stderr
-        seen = await asyncio.to_thread(
-            esp_agent, "watch", "PC-1", "--broker", broker, "--once", "--json"
-        )
-        page = await asyncio.to_thread(esp_agent, "watch", "PC-1", "--broker", broker, "--once")
-        nobody = await asyncio.to_thread(
-            esp_agent, "watch", "PC-9", "--broker", broker, "--once", "--wait", "0.2"
-        )
+        seen = esp_agent("watch", "PC-1", "--broker", broker, "--once", "--json")
+        page = esp_agent("watch", "PC-1", "--broker", broker, "--once")
+        nobody = esp_agent("watch", "PC-9", "--broker", broker, "--once", "--wait", "0.2")
     assert json.loads(seen.stdout)["progress"]["end_state"] == "succeeded", seen.stderr
     assert "PC-1" in page.stdout
     assert nobody.returncode == ExitCode.NOTHING_KNOWN

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 
 from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion, tls_context
 from agent.runtime.ports import Connection, Incoming, TransportLost, TransportRefused, Will
-from broker_config.embedded import embedded_broker
+from tests.agent.brokers import embedded_broker
 
 
 @dataclass
@@ -104,18 +104,23 @@ def guarded_mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def embedded_port() -> Iterator[int]:
+    with embedded_broker() as port:
+        yield port
+
+
 @pytest.fixture(params=["mosquitto", "embedded"])
-async def any_transport(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[MqttTransport]:
+def any_transport(
+    request: pytest.FixtureRequest, tmp_path: Path, embedded_port: int
+) -> Iterator[MqttTransport]:
     if request.param == "mosquitto":
         if shutil.which("mosquitto") is None:
             pytest.skip("Mosquitto is not installed")
         with mosquitto(tmp_path, "allow_anonymous true") as running:
             yield running.transport()
         return
-    async with embedded_broker("127.0.0.1", 0) as port:
-        yield MqttTransport(BrokerAddress("127.0.0.1", port, tls=False), timeout_s=5)
+    yield MqttTransport(BrokerAddress("127.0.0.1", embedded_port, tls=False), timeout_s=5)
 
 
 async def take(connection: Connection, count: int) -> list[Incoming]:
@@ -310,23 +315,23 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return certificate_file, key_file
 
 
-async def test_the_version_is_lowered_once_and_for_this_transport_only() -> None:
-    async with embedded_broker("127.0.0.1", 0) as port:
-        address = BrokerAddress("127.0.0.1", port, tls=False)
-        first, second = (MqttTransport(address, timeout_s=5) for _ in range(2))
-        async with first.connect("a", None):
-            assert first.version == "3.1.1"
-            assert second.version == "5"
+async def test_the_version_is_lowered_once_and_for_this_transport_only(embedded_port: int) -> None:
+    address = BrokerAddress("127.0.0.1", embedded_port, tls=False)
+    first, second = (MqttTransport(address, timeout_s=5) for _ in range(2))
+    async with first.connect("a", None):
+        assert first.version == "3.1.1"
+        assert second.version == "5"
 
 
-async def test_a_will_does_not_keep_an_old_broker_from_refusing_the_version() -> None:
+async def test_a_will_does_not_keep_an_old_broker_from_refusing_the_version(
+    embedded_port: int,
+) -> None:
     """amqtt reads a CONNECT of version 5 with a will as an unfinished one and falls silent."""
     spoken = SpokenVersion()
-    async with embedded_broker("127.0.0.1", 0) as port:
-        address = BrokerAddress("127.0.0.1", port, tls=False)
-        transport = MqttTransport(address, spoken=spoken, timeout_s=20)
-        async with asyncio.timeout(5), transport.connect("a", Will("will", b"lost")) as a:
-            await a.publish("x", b"1")
+    address = BrokerAddress("127.0.0.1", embedded_port, tls=False)
+    transport = MqttTransport(address, spoken=spoken, timeout_s=20)
+    async with asyncio.timeout(5), transport.connect("a", Will("will", b"lost")) as a:
+        await a.publish("x", b"1")
     assert spoken.version == "3.1.1"
 
 

@@ -43,6 +43,13 @@ def test_the_default_comes_last_although_its_number_is_the_lowest() -> None:
     assert chosen(profiles) == "default"
 
 
+def test_a_default_for_all_devices_still_comes_last() -> None:
+    default = profile("default", 0, "All Devices", default=True)
+    assert (
+        chosen([default, profile("for-users", 5, "executives")], users="executives") == "for-users"
+    )
+
+
 def test_every_device_is_in_all_devices_and_every_user_in_all_users() -> None:
     assert chosen([profile("everybody", 1, "All Devices"), DEFAULT]) == "everybody"
     assert chosen([profile("everybody", 1, "All Users"), DEFAULT]) == "everybody"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import collector.store
 from agent.wire.codec import digest, encode
 from agent.wire.events import CommandAnswered, Event
 from agent.wire.messages import CollectLogs
 from agent.wire.topics import partition_of
 from agent.wire.vocabulary import EndState, FailureKind
 from collector.database import StoreFailed
-from collector.intake import Loss, Reason, Refused, Unreadable, read
+from collector.intake import Loss, Reason, Refused, StreamRow, Unreadable, read
 from collector.store import SET_ASIDE_MAX, Arrival, RefusedPayload, Store, TermLost, stored_reports
 from tests.collector.fleet import (
     NOON_MS,
@@ -77,6 +79,24 @@ def test_a_collector_of_an_older_term_stores_nothing(office: Office) -> None:
         office.store.commit([arrival(event, term=1)], NOON_MS)
     assert lost.value.partition == partition_of(device.device)
     assert list(office.store.stored_rows()) == []
+
+
+def test_a_stream_that_somebody_else_moved_meanwhile_is_not_moved_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Reporter()
+    begin = device.begin()
+    office.take_in([begin])
+    load = collector.store._load_streams
+
+    def stale(*given: Any) -> Any:
+        rows, ids = load(*given)
+        return {key: StreamRow(*key) for key in rows}, ids
+
+    monkeypatch.setattr("collector.store._load_streams", stale)
+    with pytest.raises(StoreFailed, match="moved by somebody else"):
+        office.take_in([begin])
+    assert [r.times for r in office.store.stored_rows()] == [1]
 
 
 def test_every_start_has_a_new_term(tmp_path: Path) -> None:

@@ -133,13 +133,15 @@ async def test_a_long_table_does_not_scroll_by_itself() -> None:
         await fed(pilot, source, with_active(*names))
         for _ in range(30):
             await pilot.press("down")
+        # In the middle of what is seen, so that holding the cursor in sight would not hold the page still.
+        await pilot.press("up", "up", "up", "up", "up")
         await pilot.wait_for_scheduled_animations()
         before = table(app).scroll_y
         assert before > 0
         await fed(pilot, source, with_active(*names, "NEW"))
         await pilot.pause()
         assert table(app).scroll_y == before
-        assert table(app).device == "D030"
+        assert table(app).device == "D025"
 
 
 async def test_enter_opens_the_devices_screen_and_q_comes_back_to_the_same_row() -> None:
@@ -158,6 +160,20 @@ async def test_enter_opens_the_devices_screen_and_q_comes_back_to_the_same_row()
         assert table(app).device == "B"
         await pilot.press("q")
     assert app.return_code == 0
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "120x40"])
+def test_a_devices_screen_over_the_board(snap_compare: Compare, size: tuple[int, int]) -> None:
+    """It looks as it does on the device: nothing of the board's own style reaches it."""
+
+    async def press(pilot: Pilot[Any]) -> None:
+        await settled(pilot)
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.wait_for_scheduled_animations()
+        await pilot.pause()
+
+    assert snap_compare(board(seed_page()), run_before=press, terminal_size=size)
 
 
 async def test_enter_on_a_failure_opens_that_device() -> None:
