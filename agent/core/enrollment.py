@@ -384,9 +384,9 @@ class Enrollment:
         if item is None:
             return
         item.moved_ms = self._now_ms
-        before = item.percent or 0
-        if event.percent is not None:
-            item.percent = max(before, min(100, event.percent))
+        before = item.percent or 0 if event.state is item.state else 0
+        item.percent = None if event.percent is None else max(before, min(100, event.percent))
+        if item.percent is not None:
             credit(self._now, item, item.percent / 100)
         if event.state is not item.state:
             self._set_item(item, event.state)

@@ -85,6 +85,7 @@ class StepMoved:
     state: ItemState
     """One of downloading, installing, verifying."""
     percent: int | None = None
+    """How much of the item's whole work is done, if the endpoint can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
