@@ -18,7 +18,6 @@ from typing import Any, Final
 from agent.core import effects as do
 from agent.core import outcomes, permissions
 from agent.core.effects import Effect
-from agent.core.estimate import credit
 from agent.core.events import (
     MINUTE_MS,
     AssignmentArrived,
@@ -34,11 +33,22 @@ from agent.core.events import (
     StepFinished,
     StepMoved,
 )
-from agent.core.outcomes import Outcome, Verdict
-from agent.core.person_screens import SPAN_LIMIT_MS, AbandonmentRow
+from agent.core.items import (
+    cancel,
+    cancel_all,
+    conclude,
+    move,
+    out_of_time,
+    resume_all,
+    settle,
+    start,
+    try_anew,
+)
+from agent.core.person_screens import AbandonmentRow
 from agent.core.plan import make_plan
-from agent.core.snapshot import progress_of, stage_of
+from agent.core.snapshot import progress_of
 from agent.core.state import Attempt, ItemRun, Mode
+from agent.core.turn import Turn
 from agent.wire import events as report
 from agent.wire.assignment import Admitted, Assignment, Refused
 from agent.wire.messages import (
@@ -63,7 +73,6 @@ from agent.wire.vocabulary import (
     FailureKind,
     Gate,
     GateCause,
-    ItemKind,
     ItemState,
     PersonAction,
     Phase,
@@ -74,9 +83,6 @@ from agent.wire.vocabulary import (
 
 REBOOT_WAIT_MS: Final = 15 * MINUTE_MS
 """A restart that has not happened by then is given up, and setup goes on without it."""
-
-REBOOTS_MAX: Final = 4
-"""The loop breaker stops the fifth restart for one item."""
 
 _CHOICE_OF_COMMAND: Final = {
     "retry_phase": Choice.TRY_AGAIN,
@@ -90,11 +96,9 @@ class Enrollment:
     """The enrollment of one device, attempt after attempt."""
 
     def __init__(self) -> None:
-        self._attempt: Attempt | None = None
-        self._now_ms = 0
+        self._turn = Turn()
         self._number = 0
         self._executed: set[str] = set()
-        self._effects: list[Effect] = []
         self._refusal: str | None = None
 
     # What the world may look at.
@@ -102,28 +106,29 @@ class Enrollment:
     @property
     def attempt(self) -> str | None:
         """The id of the newest attempt."""
-        return self._attempt.id if self._attempt else None
+        return self._turn.attempt.id if self._turn.has_attempt else None
 
     @property
     def mode(self) -> Mode:
         """Where the newest attempt is."""
-        return self._attempt.mode if self._attempt else Mode.IDLE
+        return self._turn.attempt.mode if self._turn.has_attempt else Mode.IDLE
 
     @property
     def end_state(self) -> EndState | None:
         """How the newest attempt ended."""
-        return self._attempt.end_state if self._attempt else None
+        return self._turn.attempt.end_state if self._turn.has_attempt else None
 
     @property
     def gate(self) -> Gate:
         """Whether a person may use the device."""
-        return self._attempt.gate if self._attempt else Gate.LOCKED
+        return self._turn.attempt.gate if self._turn.has_attempt else Gate.LOCKED
 
     @property
     def is_settled(self) -> bool:
         """The newest attempt has ended and nothing runs in the background any more."""
         return self.mode is Mode.ENDED and not any(
-            i.is_working or i.state is ItemState.WAITING_TO_RETRY for i in self._items()
+            i.is_working or i.state is ItemState.WAITING_TO_RETRY
+            for i in self._turn.attempt.items.values()
         )
 
     @property
@@ -139,7 +144,7 @@ class Enrollment:
     @property
     def progress(self) -> Progress:
         """The snapshot that everybody looks at."""
-        return progress_of(self._now, self._now_ms)
+        return progress_of(self._turn.attempt, self._turn.now_ms)
 
     def next_deadline_ms(self) -> int | None:
         """When `DeadlinePassed` is due, in device running time."""
@@ -147,36 +152,38 @@ class Enrollment:
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event at one moment; the effects are to be carried out in order, after they are durable."""
-        self._now_ms = max(self._now_ms, now_ms)
-        self._effects = []
+        self._turn.begin(now_ms)
         self._refusal = None
         entry = TABLE[self.mode].get(type(event), UNEXPECTED)
         if isinstance(entry, str):
             self._refusal = entry
         else:
             entry(self, event)
-        return self._effects
+        return self._turn.effects
 
     # Beginning and assignment.
 
     def _begin(self, event: AttemptBegan) -> None:
         """Begin an attempt; one that is still open is superseded."""
-        if self._attempt is not None and self._attempt.mode is not Mode.ENDED:
-            self._end(EndState.SUPERSEDED)
-        elif self._attempt is not None:
-            self._cancel_working()
+        runs = 0
+        if self._turn.has_attempt:
+            if self.mode is Mode.ENDED:
+                cancel_all(self._turn)
+            else:
+                self._end(EndState.SUPERSEDED)
+            runs = self._turn.attempt.runs
         self._number += 1
-        self._attempt = Attempt(
+        self._turn.attempt = Attempt(
             id=event.attempt,
             number=self._number,
             facts=event.facts,
             limits=event.limits,
-            began_ms=self._now_ms,
-            runs=self._attempt.runs if self._attempt else 0,
-            wait_deadline_ms=self._now_ms + event.limits.assignment_wait_ms,
+            began_ms=self._turn.now_ms,
+            runs=runs,
+            wait_deadline_ms=self._turn.now_ms + event.limits.assignment_wait_ms,
         )
         facts = event.facts
-        self._report(
+        self._turn.report(
             report.AttemptStarted(
                 enrollment_type=facts.enrollment_type,
                 variant=facts.variant,
@@ -193,8 +200,8 @@ class Enrollment:
 
     def _take_assignment(self, event: AssignmentArrived) -> None:
         """Make the plan and start, or end as refused; in the middle of an attempt, keep what is done."""
-        attempt, assignment = self._now, event.assignment
-        refusal = _why_not_this_assignment(attempt, assignment)
+        attempt, assignment = self._turn.attempt, event.assignment
+        refusal = permissions.why_not_assignment(attempt, assignment)
         if refusal is not None:
             self._refusal = refusal
             return
@@ -206,7 +213,7 @@ class Enrollment:
                 self._admit(assignment, admitted)
 
     def _admit(self, assignment: Assignment, admitted: Admitted) -> None:
-        attempt = self._now
+        attempt = self._turn.attempt
         try:
             plan = make_plan(attempt.facts, admitted)
         except ValueError as error:
@@ -214,14 +221,14 @@ class Enrollment:
             return
         known = attempt.items
         for gone in known.keys() - plan.items.keys():
-            self._cancel(known[gone])
+            cancel(self._turn, known[gone])
         attempt.plan = plan
         attempt.items = {i.id: known.get(i.id) or ItemRun(i) for i in plan.items.values()}
         for item in attempt.items.values():
             item.plan = plan.items[item.plan.id]
         attempt.work_ms = sum(i.expected_ms for i in plan.items.values() if i.tracked)
         attempt.credited_ms = sum(i.credited_ms for i in attempt.items.values() if i.plan.tracked)
-        self._report(
+        self._turn.report(
             report.AssignmentApplied(
                 store=assignment.store,
                 version=assignment.version,
@@ -240,7 +247,7 @@ class Enrollment:
     # Phases.
 
     def _enter(self, phase: Phase) -> None:
-        attempt = self._now
+        attempt = self._turn.attempt
         attempt.phase = phase
         self._set_phase(phase, RowState.IN_PROGRESS)
         if phase is not Phase.DEVICE_SETUP:
@@ -251,21 +258,20 @@ class Enrollment:
 
     def _open_budget(self) -> None:
         """Start the context's budget, unless a person has to open it and has not."""
-        attempt = self._now
-        assert attempt.plan is not None, "a phase has a plan"
+        attempt = self._turn.attempt
         waits = any(i.plan.opens_budget and not i.is_satisfied for i in attempt.in_phase())
         if attempt.budget_deadline_ms is None and not waits:
-            attempt.budget_deadline_ms = self._now_ms + attempt.plan.budget_ms
+            attempt.budget_deadline_ms = self._turn.now_ms + attempt.running_plan.budget_ms
 
     def _offer(self) -> None:
         """Offer what may be chosen while setup goes on."""
-        choices = permissions.ways_out(self._now)
+        choices = permissions.ways_out(self._turn.attempt)
         if choices:
-            self._effects.append(do.OfferChoices(choices, (), error=False))
+            self._turn.do(do.OfferChoices(choices, (), error=False))
 
     def _advance(self) -> None:
         """Decide what starts now; the only place that does."""
-        attempt = self._now
+        attempt = self._turn.attempt
         while attempt.mode is Mode.WORKING:
             items = attempt.in_phase()
             failed = next((i for i in items if i.plan.blocking and i.is_unsatisfied), None)
@@ -288,27 +294,27 @@ class Enrollment:
 
     def _start_ready(self, items: list[ItemRun]) -> bool:
         """Start what may start; True when something settled at once, so that there is more to decide."""
-        attempt = self._now
+        attempt = self._turn.attempt
         for item in items:
             if item.state is not ItemState.NOT_STARTED or not self._is_ready(item):
                 continue
             broken = next((n for n in item.plan.needs if attempt.items[n].is_unsatisfied), None)
             if broken is not None:
                 failure = outcomes.dependency_failed(item.plan, attempt.items[broken].plan.name)
-                self._settle(item, ItemState.CANCELLED, failure)
+                settle(self._turn, item, ItemState.CANCELLED, failure)
                 return True
             if attempt.lane_is_free(item.plan.lane):
-                self._start(item)
+                start(self._turn, item)
         return False
 
     def _is_ready(self, item: ItemRun) -> bool:
         """Whether all that comes before it is settled; after the end only dependencies count."""
-        known = self._now.items
+        known = self._turn.attempt.items
         in_turn = self.mode is Mode.ENDED or all(known[n].is_settled for n in item.plan.after)
         return in_turn and all(known[n].is_settled for n in item.plan.needs)
 
     def _finish_phase(self, items: list[ItemRun]) -> None:
-        attempt = self._now
+        attempt = self._turn.attempt
         assert attempt.phase is not None, "a phase that finishes has begun"
         done = all(i.is_satisfied for i in items)
         self._set_phase(attempt.phase, RowState.SUCCEEDED if done else RowState.FAILED)
@@ -323,11 +329,10 @@ class Enrollment:
 
     def _review_gate(self) -> None:
         """Open the gate when nothing holds it any more: the only place that releases it for work done."""
-        attempt = self._now
-        assert attempt.plan is not None, "a phase has a plan"
+        attempt = self._turn.attempt
         if attempt.gate is not Gate.LOCKED:
             return
-        profile = attempt.plan.profile
+        profile = attempt.running_plan.profile
         account = profile.account_setup
         if attempt.phase is Phase.ACCOUNT_SETUP:
             self._set_gate(Gate.RELEASED, GateCause.SETUP_COMPLETE)
@@ -340,135 +345,23 @@ class Enrollment:
 
     # Items.
 
-    def _start(self, item: ItemRun) -> None:
-        attempt = self._now
-        item.moved_ms = self._now_ms
-        self._open_spans(item)
-        if item.plan.screen is not None:
-            portal = item.plan.screen.section is not None
-            limit_ms = SPAN_LIMIT_MS if portal else attempt.limits.nobody_comes_back_ms
-            item.deadline_ms = self._now_ms + limit_ms
-            self._set_item(item, ItemState.WAITING_FOR_PERSON)
-            self._ask(item)
-            return
-        item.attempt += 1
-        item.percent = None
-        is_app = item.plan.kind is ItemKind.APP
-        first = ItemState.DOWNLOADING if is_app else ItemState.INSTALLING
-        self._run(item, ItemState.VERIFYING if item.detect_first else first)
-
-    def _run(self, item: ItemRun, state: ItemState) -> None:
-        attempt = self._now
-        attempt.runs += 1
-        item.run = attempt.runs
-        if item.plan.limit_ms is not None:
-            item.deadline_ms = self._now_ms + item.plan.limit_ms
-        self._set_item(item, state)
-        plan = item.plan
-        self._effects.append(
-            do.RunStep(
-                item=plan.id,
-                name=plan.name,
-                kind=plan.kind,
-                context=plan.phase.context,
-                run=item.run,
-                attempt=item.attempt,
-                detect_first=item.detect_first,
-                size_bytes=plan.size_bytes,
-            )
-        )
-
     def _step_moved(self, event: StepMoved) -> None:
         """Note what a running step does now."""
         item = self._running(event.item, event.run)
         if item is None:
             return
-        item.moved_ms = self._now_ms
-        before = item.percent or 0 if event.state is item.state else 0
-        item.percent = None if event.percent is None else max(before, min(100, event.percent))
-        if item.percent is not None:
-            credit(self._now, item, item.percent / 100)
-        if event.state is not item.state:
-            self._set_item(item, event.state)
-        elif item.percent is not None and item.percent // 10 > before // 10:
-            self._report(report.ItemAdvanced(item=event.item, item_percent=item.percent))
+        move(self._turn, item, event)
 
     def _step_finished(self, event: StepFinished) -> None:
         """Judge the end of a running step and go on."""
         item = self._running(event.item, event.run)
         if item is None:
             return
-        item.moved_ms = self._now_ms
-        self._conclude(item, outcomes.judge(item.plan, event))
+        conclude(self._turn, item, outcomes.judge(item.plan, event))
         self._go_on()
 
-    def _conclude(self, item: ItemRun, outcome: Outcome) -> None:
-        match outcome.verdict:
-            case Verdict.SATISFIED:
-                item.reboot = outcome.reboot
-                self._settle(item, outcome.state, None)
-            case Verdict.HARD_REBOOT:
-                item.deadline_ms = None
-                item.reboots += 1
-                if item.reboots > REBOOTS_MAX:
-                    failure = outcomes.reboot_loop(item.plan, item.reboots)
-                    self._settle(item, ItemState.FAILED, failure)
-                else:
-                    self._set_item(item, ItemState.REBOOT_REQUIRED)
-            case Verdict.TRY_AGAIN:
-                self._try_again(item, outcome)
-
-    def _try_again(self, item: ItemRun, outcome: Outcome) -> None:
-        """Wait for the next try, or settle as failed when all tries are used up."""
-        if item.attempt >= item.plan.tries:
-            self._settle(item, outcome.state, outcome.failure)
-            return
-        item.failure = outcome.failure
-        item.detect_first = True
-        pause_ms = outcomes.pause_before_retry_ms(item.attempt, outcome)
-        item.deadline_ms = self._now_ms + pause_ms
-        self._set_item(item, ItemState.WAITING_TO_RETRY)
-
-    def _settle(self, item: ItemRun, state: ItemState, failure: Failure | None) -> None:
-        item.deadline_ms = None
-        item.failure = failure
-        if state in (ItemState.DONE, ItemState.ALREADY_PRESENT, ItemState.SKIPPED):
-            item.percent = None
-            credit(self._now, item, 1.0)
-        self._close_spans(item)
-        self._set_item(item, state)
-        if item.plan.opens_budget and item.plan.phase is self._now.phase:
-            self._open_budget()
-
-    def _set_item(self, item: ItemRun, state: ItemState) -> None:
-        item.state = state
-        item.moved_ms = self._now_ms
-        plan = item.plan
-        self._report(
-            report.ItemChanged(
-                item=plan.id,
-                name=plan.name,
-                item_kind=plan.kind,
-                phase=plan.phase,
-                row=plan.row,
-                blocking=plan.blocking,
-                state=state,
-                attempt=item.attempt,
-                attempts_max=plan.tries,
-                failure=item.failure,
-            )
-        )
-
-    def _cancel(self, item: ItemRun) -> None:
-        if item.is_working:
-            self._effects.append(do.CancelStep(item.plan.id, item.run))
-
-    def _cancel_working(self) -> None:
-        for item in self._items():
-            self._cancel(item)
-
     def _running(self, name: str, run: int) -> ItemRun | None:
-        item = self._now.items.get(name)
+        item = self._turn.attempt.items.get(name)
         if item is None:
             self._refusal = f"'{name}' is not part of this attempt"
         elif not item.is_working or item.run != run:
@@ -485,15 +378,9 @@ class Enrollment:
 
     # Persons.
 
-    def _ask(self, item: ItemRun) -> None:
-        screen = item.plan.screen
-        assert screen is not None, "only a person screen asks"
-        actions = (PersonAction.PROCEED, *screen.halts)
-        self._effects.append(do.AskPerson(item.plan.id, screen.id, actions))
-
     def _person_acted(self, event: PersonActed) -> None:
         """Take the answer to a person screen: go on, or end as abandoned."""
-        item = self._now.items.get(event.item)
+        item = self._turn.attempt.items.get(event.item)
         if item is None or item.state is not ItemState.WAITING_FOR_PERSON:
             self._refusal = f"'{event.item}' is not waiting for a person"
             return
@@ -502,39 +389,26 @@ class Enrollment:
         if event.action is not PersonAction.PROCEED and event.action not in screen.halts:
             self._refusal = f"'{event.action.value}' can't be chosen on '{screen.title}'"
             return
-        self._report(
+        self._turn.report(
             report.PersonAnswered(
                 screen=screen.id,
                 action=event.action.label,
                 section=screen.section,
                 action_name=screen.action_name,
-                waited_ms=self._now_ms - item.moved_ms,
+                waited_ms=self._turn.now_ms - item.moved_ms,
             )
         )
         if event.action is PersonAction.PROCEED:
-            self._settle(item, ItemState.DONE, None)
+            settle(self._turn, item, ItemState.DONE)
+            self._open_budget()
             self._advance()
         else:
             failure = outcomes.person_stopped(screen.title, event.action.label, silent=False)
             self._abandon(item, failure, event.action.label)
 
-    def _open_spans(self, item: ItemRun) -> None:
-        attempt = self._now
-        assert attempt.plan is not None, "an item has a plan"
-        for span in attempt.plan.spans:
-            if span.start == item.plan.id:
-                attempt.spans.setdefault(span.id, self._now_ms + SPAN_LIMIT_MS)
-
-    def _close_spans(self, item: ItemRun) -> None:
-        attempt = self._now
-        assert attempt.plan is not None, "an item has a plan"
-        for span in attempt.plan.spans:
-            if span.end == item.plan.id:
-                attempt.spans.pop(span.id, None)
-
     def _span_over(self, span: AbandonmentRow) -> None:
         """A row of the report used up its 30 minutes, whoever was slow."""
-        attempt = self._now
+        attempt = self._turn.attempt
         inside = attempt.waiting_screen() or attempt.items[span.end]
         failure = outcomes.person_stopped(inside.plan.name, EXCEEDED_30_MINUTES, silent=True)
         self._end(
@@ -547,7 +421,7 @@ class Enrollment:
 
     def _screen_over(self, item: ItemRun) -> None:
         """Nobody answered a person screen in time."""
-        minutes = (self._now_ms - item.moved_ms) // MINUTE_MS
+        minutes = (self._turn.now_ms - item.moved_ms) // MINUTE_MS
         what = EXCEEDED_30_MINUTES if minutes == 30 else f"Exceeded {minutes // 60} hours"
         self._abandon(item, outcomes.person_stopped(item.plan.name, what, silent=True), what)
 
@@ -566,26 +440,26 @@ class Enrollment:
 
     def _stop(self, failure: Failure) -> None:
         """Bring up the error screen; with no way out of it the attempt ends at once."""
-        attempt = self._now
+        attempt = self._turn.attempt
         assert attempt.phase is not None, "only a phase fails"
         attempt.mode = Mode.STOPPED
         attempt.failure = failure
         attempt.budget_deadline_ms = None
-        attempt.wait_deadline_ms = self._now_ms + attempt.limits.nobody_comes_back_ms
+        attempt.wait_deadline_ms = self._turn.now_ms + attempt.limits.nobody_comes_back_ms
         self._set_phase(attempt.phase, RowState.FAILED)
         if not permissions.ways_out(attempt):
             self._give_up()
             return
         choices, items = permissions.offered(attempt), permissions.retryable(attempt)
-        self._report(
+        self._turn.report(
             report.ErrorScreenShown(
                 phase=attempt.phase, failure=failure, failed_items=items, choices=choices
             )
         )
-        self._effects.append(do.OfferChoices(choices, items, error=True))
+        self._turn.do(do.OfferChoices(choices, items, error=True))
 
     def _give_up(self) -> None:
-        failure = self._now.failure
+        failure = self._turn.attempt.failure
         assert failure is not None, "the error screen says why"
         timed_out = failure.kind is FailureKind.SETUP_TIMED_OUT
         self._end(EndState.TIMED_OUT if timed_out else EndState.FAILED, failure)
@@ -598,20 +472,20 @@ class Enrollment:
         """Carry out a choice; the answer is None, or why not."""
         if choice is Choice.TRY_ITEM_AGAIN and item is None:
             return "say which item to try again"
-        refusal = permissions.why_not(self._now, choice, item)
+        refusal = permissions.why_not(self._turn.attempt, choice, item)
         if refusal is not None:
             return refusal
-        self._report(report.ChoiceMade(choice=choice, item=item, command=command))
+        self._turn.report(report.ChoiceMade(choice=choice, item=item, command=command))
         match choice:
             case Choice.TRY_AGAIN:
-                self._retry([i for i in self._now.in_phase() if not i.is_satisfied])
+                self._retry([i for i in self._turn.attempt.in_phase() if not i.is_satisfied])
             case Choice.TRY_ITEM_AGAIN:
-                self._retry([i for i in self._now.in_phase() if self._hangs_on(i, item)])
+                self._retry([i for i in self._turn.attempt.in_phase() if self._hangs_on(i, item)])
             case Choice.CONTINUE_ANYWAY:
                 self._bypass(GateCause.CONTINUED_ANYWAY)
             case Choice.RESET_DEVICE:
-                self._end(EndState.RESET, self._now.failure)
-                self._effects.append(do.ResetDevice())
+                self._end(EndState.RESET, self._turn.attempt.failure)
+                self._turn.do(do.ResetDevice())
             case Choice.SKIP_ACCOUNT_SETUP:
                 self._skip_account_setup()
             case Choice.COLLECT_LOGS:
@@ -626,14 +500,11 @@ class Enrollment:
 
     def _retry(self, items: list[ItemRun]) -> None:
         """Back to work with a new budget; what is there already will be detected."""
-        attempt = self._now
+        attempt = self._turn.attempt
         assert attempt.phase is not None, "only a phase is tried again"
         for item in items:
             if item.is_unsatisfied:
-                item.state = ItemState.NOT_STARTED
-                item.attempt = 0
-                item.failure = None
-                item.detect_first = True
+                try_anew(item)
         attempt.mode = Mode.WORKING
         attempt.retried = True
         attempt.failure = None
@@ -644,40 +515,42 @@ class Enrollment:
 
     def _bypass(self, cause: GateCause) -> None:
         self._set_gate(Gate.BYPASSED, cause)
-        self._end(EndState.BYPASSED, self._now.failure)
+        self._end(EndState.BYPASSED, self._turn.attempt.failure)
 
     def _skip_account_setup(self) -> None:
-        attempt = self._now
-        self._cancel_working()
+        attempt = self._turn.attempt
         self._set_phase(Phase.ACCOUNT_SETUP, RowState.SKIPPED)
         for item in attempt.in_phase():
             if not item.is_settled:
-                self._settle(item, ItemState.SKIPPED, None)
+                cancel(self._turn, item)
+                settle(self._turn, item, ItemState.SKIPPED)
         if attempt.gate is Gate.LOCKED:
             self._set_gate(Gate.RELEASED, GateCause.ACCOUNT_SETUP_SKIPPED)
         self._end(EndState.SUCCEEDED_ON_RETRY if attempt.retried else EndState.SUCCEEDED)
 
     def _collect_logs(self, command: str | None) -> None:
-        self._now.logs_wanted.append(command)
-        self._effects.append(do.CollectLogs(command))
+        self._turn.attempt.logs_wanted.append(command)
+        self._turn.do(do.CollectLogs(command))
 
     def _logs_collected(self, event: LogsCollected) -> None:
         """Report where the log archive is."""
-        wanted = self._now.logs_wanted
+        wanted = self._turn.attempt.logs_wanted
         if event.command in wanted:
             wanted.remove(event.command)
-        self._report(report.LogsCollected(path=event.path, command=event.command))
+        self._turn.report(report.LogsCollected(path=event.path, command=event.command))
 
     def _command_received(self, event: CommandReceived) -> None:
         """Execute a command once and answer it once, whatever is delivered again."""
-        command = event.command
+        attempt, command = self._turn.attempt, event.command
         if command.id in self._executed:
             self._refusal = f"command '{command.id}' was answered before"
             return
         self._executed.add(command.id)
-        reason = self._why_not_this_command(command, event.expired) or self._execute(command)
+        reason = permissions.why_not_command(attempt, event, self._turn.now_ms) or self._execute(
+            command
+        )
         self._refusal = reason
-        self._report(
+        self._turn.report(
             report.CommandAnswered(
                 command=command.id,
                 action=command.action.kind,
@@ -685,18 +558,6 @@ class Enrollment:
                 reason=reason or "",
             )
         )
-
-    def _why_not_this_command(self, command: Command, expired: bool) -> str | None:
-        attempt = self._now
-        if command.device != attempt.facts.device:
-            return "the command is for another device"
-        if command.attempt != attempt.id:
-            return "the command is for another attempt"
-        if expired:
-            return "the command has expired"
-        if self._now_ms - attempt.began_ms > command.attempt_ms_max:
-            return "the attempt is older than the command allows"
-        return None
 
     def _execute(self, command: Command) -> str | None:
         """Carry out a command; the answer is None, or why not."""
@@ -718,11 +579,11 @@ class Enrollment:
     def _refresh(self) -> str | None:
         if self.mode is Mode.ENDED:
             return OVER
-        self._effects.append(do.AskForAssignment())
+        self._turn.do(do.AskForAssignment())
         return None
 
     def _extend(self, context: Context, minutes: int) -> str | None:
-        attempt = self._now
+        attempt = self._turn.attempt
         if attempt.budget_deadline_ms is None or attempt.phase is None:
             return "no time budget is running"
         if attempt.phase.context is not context:
@@ -732,10 +593,10 @@ class Enrollment:
 
     def _emergency_exit(self, _: EmergencyExitUsed) -> None:
         """Let the person out through the documented emergency exit."""
-        if self._now.gate is Gate.LOCKED:
+        if self._turn.attempt.gate is Gate.LOCKED:
             self._set_gate(Gate.BYPASSED, GateCause.EMERGENCY_EXIT)
         if self.mode is not Mode.ENDED:
-            self._end(EndState.BYPASSED, self._now.failure)
+            self._end(EndState.BYPASSED, self._turn.attempt.failure)
 
     # Ends, background work, restarts.
 
@@ -748,10 +609,10 @@ class Enrollment:
         action_name: str | None = None,
         user_action: str | None = None,
     ) -> None:
-        attempt = self._now
+        attempt = self._turn.attempt
         background = end_state in SUCCESS_STATES
         if not background:
-            self._cancel_working()
+            cancel_all(self._turn)
         if end_state in (EndState.SUCCEEDED, EndState.SUCCEEDED_ON_RETRY):
             attempt.percent = 100
         attempt.mode = Mode.ENDED
@@ -762,7 +623,7 @@ class Enrollment:
         for item in attempt.items.values():
             if not (background and (item.is_working or item.state is ItemState.WAITING_TO_RETRY)):
                 item.deadline_ms = None
-        self._report(
+        self._turn.report(
             report.AttemptEnded(
                 end_state=end_state,
                 phase=attempt.phase,
@@ -776,12 +637,12 @@ class Enrollment:
         if background:
             for item in attempt.items.values():
                 if item.is_unsatisfied and item.plan.is_assigned:
-                    item.state, item.attempt, item.detect_first = ItemState.NOT_STARTED, 0, True
+                    try_anew(item)
             self._work_in_background()
 
     def _work_in_background(self) -> None:
         """After the gate is open, go on with the assigned items that are not there yet."""
-        attempt = self._now
+        attempt = self._turn.attempt
         if attempt.end_state not in SUCCESS_STATES:
             return
         left = [i for i in attempt.items.values() if i.plan.is_assigned]
@@ -790,7 +651,7 @@ class Enrollment:
 
     def _reboot(self, kind: RebootKind) -> None:
         """Restart the device for all items that want it; the state that follows is stored before it happens."""
-        attempt = self._now
+        attempt = self._turn.attempt
         wanting = [
             i for i in attempt.in_phase() if i.reboot or i.state is ItemState.REBOOT_REQUIRED
         ]
@@ -798,46 +659,37 @@ class Enrollment:
             item.reboot = None
         names = tuple(i.plan.id for i in wanting)
         attempt.mode = Mode.RESTARTING
-        attempt.wait_deadline_ms = self._now_ms + REBOOT_WAIT_MS
-        self._report(report.RebootPlanned(reboot=kind, items=names))
-        self._effects.append(do.Reboot(kind, names))
+        attempt.wait_deadline_ms = self._turn.now_ms + REBOOT_WAIT_MS
+        self._turn.report(report.RebootPlanned(reboot=kind, items=names))
+        self._turn.do(do.Reboot(kind, names))
 
     def _restarted(self, event: Restarted) -> None:
         """Assert gate, prompts and unfinished work again; what was running is detected first."""
-        attempt = self._now
-        self._report(report.AgentRestarted(planned=event.planned))
-        self._effects.append(do.SetGate(attempt.gate, GateCause.ENROLLMENT_BEGAN))
+        attempt = self._turn.attempt
+        self._turn.report(report.AgentRestarted(planned=event.planned))
+        self._turn.do(do.SetGate(attempt.gate, attempt.gate_cause))
         if attempt.mode is Mode.RESTARTING:
             attempt.mode = Mode.WORKING
             attempt.wait_deadline_ms = None
         for command in attempt.logs_wanted:
-            self._effects.append(do.CollectLogs(command))
-        self._resume_items()
+            self._turn.do(do.CollectLogs(command))
+        resume_all(self._turn)
         if attempt.mode is Mode.STOPPED:
             choices, items = permissions.offered(attempt), permissions.retryable(attempt)
-            self._effects.append(do.OfferChoices(choices, items, error=True))
+            self._turn.do(do.OfferChoices(choices, items, error=True))
         elif attempt.end_state is EndState.RESET:
-            self._effects.append(do.ResetDevice())
+            self._turn.do(do.ResetDevice())
         self._go_on()
-
-    def _resume_items(self) -> None:
-        for item in self._now.items.values():
-            if item.is_working or item.state is ItemState.REBOOT_REQUIRED:
-                item.detect_first = True
-                item.attempt = max(1, item.attempt)
-                self._run(item, ItemState.VERIFYING)
-            elif item.state is ItemState.WAITING_FOR_PERSON and self.mode is Mode.WORKING:
-                self._ask(item)
 
     # Deadlines.
 
     def _deadlines(self) -> Iterator[tuple[int, Callable[[], None]]]:
         """Every deadline that runs, with what happens at it; those of equal time happen in this order."""
-        attempt = self._attempt
-        if attempt is None:
+        if not self._turn.has_attempt:
             return
+        attempt = self._turn.attempt
         if attempt.mode is Mode.WORKING and attempt.plan is not None:
-            for span in attempt.plan.spans:
+            for span in attempt.running_plan.spans:
                 if span.id in attempt.spans:
                     yield attempt.spans[span.id], partial(self._span_over, span)
         if attempt.wait_deadline_ms is not None:
@@ -857,7 +709,7 @@ class Enrollment:
         took = False
         while True:
             at_ms, act = min(self._deadlines(), key=lambda d: d[0], default=(None, None))
-            if at_ms is None or act is None or at_ms > self._now_ms:
+            if at_ms is None or act is None or at_ms > self._turn.now_ms:
                 break
             took = True
             act()
@@ -865,11 +717,11 @@ class Enrollment:
             self._refusal = "no deadline has passed"
 
     def _wait_over(self) -> None:
-        attempt = self._now
+        attempt = self._turn.attempt
         if attempt.mode is Mode.RESTARTING:
             attempt.mode = Mode.WORKING
             attempt.wait_deadline_ms = None
-            self._resume_items()
+            resume_all(self._turn)
             self._advance()
         elif attempt.mode is Mode.STOPPED:
             self._give_up()
@@ -879,25 +731,24 @@ class Enrollment:
 
     def _budget_over(self) -> None:
         """The context's time is used up: what runs ends as timed out, and the screen says which."""
-        attempt = self._now
-        assert attempt.plan is not None, "a budget belongs to a plan"
+        attempt = self._turn.attempt
         attempt.budget_deadline_ms = None
         items = [i for i in attempt.in_phase() if not i.is_settled]
         running = [i for i in items if i.state is not ItemState.NOT_STARTED]
         names = tuple(i.plan.name for i in running)
-        minutes = attempt.plan.profile.timeout_minutes
+        minutes = attempt.running_plan.profile.timeout_minutes
         failure = outcomes.setup_timed_out(minutes, names)
         for item in running:
-            self._cancel(item)
+            cancel(self._turn, item)
             stopped = outcomes.stopped_by_budget(item.plan, minutes)
-            self._settle(item, ItemState.TIMED_OUT, stopped)
+            settle(self._turn, item, ItemState.TIMED_OUT, stopped)
         if any(i.plan.blocking for i in items):
             self._stop(failure)
             return
         for item in items:
             if item.state is ItemState.NOT_STARTED:
                 stopped = outcomes.stopped_by_budget(item.plan, minutes)
-                self._settle(item, ItemState.CANCELLED, stopped)
+                settle(self._turn, item, ItemState.CANCELLED, stopped)
         self._advance()
 
     def _item_over(self, item: ItemRun) -> None:
@@ -906,9 +757,7 @@ class Enrollment:
         elif item.state is ItemState.WAITING_TO_RETRY:
             self._next_try(item)
         else:
-            self._cancel(item)
-            failure = outcomes.item_timed_out(item.plan)
-            self._try_again(item, Outcome(Verdict.TRY_AGAIN, ItemState.TIMED_OUT, None, failure))
+            out_of_time(self._turn, item)
             self._go_on()
 
     def _next_try(self, item: ItemRun) -> None:
@@ -918,47 +767,18 @@ class Enrollment:
 
     # Small things.
 
-    @property
-    def _now(self) -> Attempt:
-        assert self._attempt is not None, "the first event of a device is AttemptBegan"
-        return self._attempt
-
-    def _items(self) -> Sequence[ItemRun]:
-        return tuple(self._attempt.items.values()) if self._attempt else ()
-
     def _may(self, choice: Choice) -> bool:
-        return permissions.why_not(self._now, choice) is None
+        return permissions.why_not(self._turn.attempt, choice) is None
 
     def _set_phase(self, phase: Phase, state: RowState) -> None:
-        self._now.phase_states[phase] = state
-        self._report(report.PhaseChanged(phase=phase, state=state))
+        self._turn.attempt.phase_states[phase] = state
+        self._turn.report(report.PhaseChanged(phase=phase, state=state))
 
     def _set_gate(self, gate: Gate, cause: GateCause) -> None:
-        self._now.gate = gate
-        self._effects.append(do.SetGate(gate, cause))
-        self._report(report.GateChanged(gate=gate, cause=cause))
-
-    def _report(self, body: report.Body) -> None:
-        attempt = self._now
-        self._effects.append(
-            do.Report(
-                attempt.id,
-                self._now_ms - attempt.began_ms,
-                stage_of(attempt),
-                attempt.percent,
-                body,
-            )
-        )
-
-
-def _why_not_this_assignment(attempt: Attempt, assignment: Assignment) -> str | None:
-    if assignment.device != attempt.facts.device:
-        return "the assignment is for another device"
-    if assignment.attempt != attempt.id:
-        return "the assignment is for another attempt"
-    if assignment.store == attempt.store and assignment.version <= attempt.version:
-        return "this assignment, or a newer one, is applied already"
-    return None
+        attempt = self._turn.attempt
+        attempt.gate, attempt.gate_cause = gate, cause
+        self._turn.do(do.SetGate(gate, cause))
+        self._turn.report(report.GateChanged(gate=gate, cause=cause))
 
 
 Handler = Callable[[Enrollment, Any], None]

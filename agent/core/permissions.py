@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from agent.core.events import CommandReceived
 from agent.core.state import Attempt, Mode
+from agent.wire.assignment import Assignment
 from agent.wire.vocabulary import Choice, Gate, Phase, RowState
 
 ORDER = tuple(Choice)
@@ -96,3 +98,28 @@ def _collect_logs(attempt: Attempt, allowed: bool) -> str | None:
     if not allowed:
         return "the profile does not allow to collect logs"
     return None if attempt.failure is not None else "nothing has failed"
+
+
+def why_not_assignment(attempt: Attempt, assignment: Assignment) -> str | None:
+    """None when this assignment is to be taken over, else why not."""
+    if assignment.device != attempt.facts.device:
+        return "the assignment is for another device"
+    if assignment.attempt != attempt.id:
+        return "the assignment is for another attempt"
+    if assignment.store == attempt.store and assignment.version <= attempt.version:
+        return "this assignment, or a newer one, is applied already"
+    return None
+
+
+def why_not_command(attempt: Attempt, received: CommandReceived, now_ms: int) -> str | None:
+    """None when this command is for this attempt and still in time, else one sentence for its sender."""
+    command = received.command
+    if command.device != attempt.facts.device:
+        return "the command is for another device"
+    if command.attempt != attempt.id:
+        return "the command is for another attempt"
+    if received.expired:
+        return "the command has expired"
+    if now_ms - attempt.began_ms > command.attempt_ms_max:
+        return "the attempt is older than the command allows"
+    return None

@@ -14,6 +14,7 @@ from agent.wire.vocabulary import (
     WORKING_STATES,
     EndState,
     Gate,
+    GateCause,
     ItemState,
     Phase,
     RebootKind,
@@ -58,6 +59,11 @@ class ItemRun:
         return self.state in WORKING_STATES
 
     @property
+    def is_under_way(self) -> bool:
+        """It has begun and not ended: busy, waiting for a person, for its next try or for a restart."""
+        return not self.is_settled and self.state is not ItemState.NOT_STARTED
+
+    @property
     def is_satisfied(self) -> bool:
         """It is there, or does not apply here."""
         return self.state in SATISFIED_STATES
@@ -92,6 +98,7 @@ class Attempt:
         default_factory=lambda: dict.fromkeys(Phase, RowState.NOT_STARTED)
     )
     gate: Gate = Gate.LOCKED
+    gate_cause: GateCause = GateCause.ENROLLMENT_BEGAN
     wait_deadline_ms: int | None = None
     """The end of waiting for an assignment, for a restart, or at the error screen."""
     budget_deadline_ms: int | None = None
@@ -106,6 +113,12 @@ class Attempt:
     percent: int = 0
     logs_wanted: list[str | None] = field(default_factory=list)
     """Log archives asked for and not yet written; an entry is the command that asked, if one did."""
+
+    @property
+    def running_plan(self) -> Plan:
+        """The plan, once an assignment has made one."""
+        assert self.plan is not None, "whatever runs has a plan"
+        return self.plan
 
     def in_phase(self) -> list[ItemRun]:
         """The items that the running phase waits for."""

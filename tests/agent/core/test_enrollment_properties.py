@@ -31,6 +31,7 @@ from agent.wire.codec import decode, encode
 from agent.wire.messages import ContinueAnyway, RetryPhase, SkipAccountSetup, Status
 from agent.wire.profile import AccountSetupSettings, DeviceSetupSettings, ErrorHandling
 from agent.wire.vocabulary import (
+    SUCCESS_STATES,
     Choice,
     Context,
     EnrollmentType,
@@ -265,6 +266,13 @@ class EnrollmentLife(RuleBasedStateMachine):
         if self.attempts:
             ended = self.machine.attempt in self.ended
             assert ended == (self.machine.end_state is not None)
+
+    @invariant()
+    def nothing_goes_on_after_an_end_without_success(self) -> None:
+        if self.attempts and self.machine.end_state is not None:
+            over = self.machine.end_state not in SUCCESS_STATES
+            assert self.machine.is_settled or not over
+            assert not (over and self.running), "a step was left running"
 
     @invariant()
     def every_waiting_state_has_a_deadline(self) -> None:
