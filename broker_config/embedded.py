@@ -1,7 +1,8 @@
 """The embedded broker, for demonstrations and tests on one machine: amqtt, held to loopback and kept quiet.
 
 Traits of amqtt 0.11 that decide where it may be used:
-- it speaks MQTT 3.1.1 only and closes on a CONNECT of version 5;
+- it speaks MQTT 3.1.1 only; a CONNECT of version 5 is refused when it is bare, and met with silence when it
+  carries a will or properties;
 - left to itself it sends retained messages to every client that connects, whether it subscribed to them or not,
   and drops a client that connects while another subscribes; `_CarefulBroker` mends both;
 - it knows no rights by user name and delivers nothing to shared subscriptions;

@@ -50,6 +50,44 @@ async def test_ready_means_that_clients_are_served(
 
 
 @BOTH
+async def test_nobody_gets_what_only_others_subscribed_to(
+    arguments: tuple[str, ...], start_broker: StartBroker, request: pytest.FixtureRequest
+) -> None:
+    """What is retained reaches a client by its own filters alone."""
+    need(arguments, request)
+    broker = start_broker(*arguments)
+    async with signed_in(Account(broker.port)) as other:
+        await other.publish("esp/1/t/0/A/status", b"confidential", qos=1, retain=True)
+        await other.publish("esp/1/t/0/B/status", b"own", qos=1, retain=True)
+        await other.subscribe("esp/1/t/0/A/status", qos=1)
+        async with signed_in(Account(broker.port)) as client:
+            await client.subscribe("esp/1/t/0/B/status", qos=1)
+            seen = await topics_until(client, "esp/1/t/0/B/status")
+        assert seen == ["esp/1/t/0/B/status"]
+
+
+@BOTH
+async def test_many_may_connect_and_subscribe_at_once(
+    arguments: tuple[str, ...], start_broker: StartBroker, request: pytest.FixtureRequest
+) -> None:
+    """A client that connects while others subscribe is served like any other."""
+    need(arguments, request)
+    broker = start_broker(*arguments)
+    async with signed_in(Account(broker.port)) as first:
+        for n in range(40):
+            await first.publish(f"esp/1/t/0/D{n}/status", b"kept", qos=1, retain=True)
+
+    async def look(n: int) -> list[str]:
+        async with signed_in(Account(broker.port)) as client:
+            await client.subscribe(f"esp/1/t/0/D{n}/status", qos=1)
+            return await topics_until(client, f"esp/1/t/0/D{n}/status")
+
+    async with asyncio.timeout(20):
+        seen = await asyncio.gather(*(look(n) for n in range(40)))
+    assert seen == [[f"esp/1/t/0/D{n}/status"] for n in range(40)]
+
+
+@BOTH
 async def test_a_will_is_published(
     arguments: tuple[str, ...], start_broker: StartBroker, request: pytest.FixtureRequest
 ) -> None:
