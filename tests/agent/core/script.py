@@ -10,6 +10,7 @@ from agent.core import effects as do
 from agent.core.effects import Effect
 from agent.core.enrollment import Enrollment
 from agent.core.events import (
+    EVENT_CODEC,
     AssignmentArrived,
     AttemptBegan,
     DeadlinePassed,
@@ -127,11 +128,15 @@ class Script:
             screens=screens or PersonScreens(),
             user="john.doe@company.com",
         )
+        self.inputs: list[tuple[Event, int]] = []
+        self.present: set[str] = set()
+        self.installed: list[str] = []
         self._commands = 0
         self._position = 0
 
     def feed(self, event: Event) -> list[Effect]:
         """One event now."""
+        self.inputs.append((event, self.now_ms))
         new = list(self.machine.handle(event, self.now_ms))
         self.effects += new
         return new
@@ -178,11 +183,27 @@ class Script:
         self.now_ms = end_ms
         return self
 
-    def play(self, *, stop_at: str | None = None, steps_max: int = 500) -> Script:
-        """Answer steps and screens until nothing more happens, or until `stop_at` is asked or run."""
+    def crash(self) -> Script:
+        """Lose all but the journal: fold its inputs, and let the agent start again."""
+        self.machine = Enrollment()
+        for event, now_ms in self.inputs:
+            self.machine.handle(EVENT_CODEC.loads(EVENT_CODEC.dumps(event)), now_ms)
+        self._position = len(self.effects)
+        self.feed(Restarted(planned=False))
+        return self
+
+    def play(
+        self, *, stop_at: str | None = None, inputs_max: int | None = None, steps_max: int = 500
+    ) -> Script:
+        """Answer steps and screens until nothing more happens.
+
+        It ends earlier when `stop_at` is asked or run, or when there have been `inputs_max` inputs.
+        """
         position = self._position
         for _ in range(steps_max):
             while position < len(self.effects):
+                if inputs_max is not None and len(self.inputs) >= inputs_max:
+                    return self
                 effect = self.effects[position]
                 position += 1
                 self._position = position
@@ -191,6 +212,8 @@ class Script:
                 self._answer(effect)
             due_ms = self.machine.next_deadline_ms()
             if due_ms is None or not self._retrying():
+                return self
+            if inputs_max is not None and len(self.inputs) >= inputs_max:
                 return self
             self.now_ms = max(self.now_ms, due_ms)
             self.feed(DeadlinePassed())
@@ -203,11 +226,17 @@ class Script:
 
     def _answer(self, effect: Effect) -> None:
         match effect:
+            case do.RunStep(item=item) if effect.detect_first and item in self.present:
+                self.now_ms += self.step_ms
+                self.feed(
+                    StepFinished(item=item, run=effect.run, result=StepResult.ALREADY_PRESENT)
+                )
             case do.RunStep():
                 answers = self.answers.get(effect.item, [done])
                 answer = answers.pop(0) if len(answers) > 1 else answers[0]
                 event = answer(self, effect)
                 if event is not None:
+                    self._note(event)
                     self.now_ms += self.step_ms
                     self.feed(event)
             case do.AskPerson():
@@ -218,6 +247,12 @@ class Script:
                 self.feed(Restarted(planned=True))
             case _:
                 pass
+
+    def _note(self, event: Event) -> None:
+        """What an installer leaves on the device is there whether the agent hears of it or not."""
+        if isinstance(event, StepFinished) and event.detected:
+            self.present.add(event.item)
+            self.installed.append(event.item)
 
     def act(self, item: str, action: PersonAction) -> Script:
         """The person answers a screen."""
