@@ -69,7 +69,12 @@ def test_a_crash_at_every_point_changes_nothing_that_counts(
 @pytest.mark.parametrize("kind", EnrollmentType)
 def test_what_is_present_after_a_crash_is_never_installed_again(kind: EnrollmentType) -> None:
     for cut in range(2, len(whole(smooth, kind).inputs)):
-        story = smooth(kind).begin().assign().play(inputs_max=cut).crash().play()
+        story = smooth(kind).begin().assign().play(inputs_max=cut)
+        runs = [e.item for e in story.effects if isinstance(e, do.RunStep)]
+        if runs and runs[-1] not in story.present:
+            story.present.add(runs[-1])
+            story.installed.append(runs[-1])
+        story.crash().play()
         assert len(story.installed) == len(set(story.installed)), cut
 
 
