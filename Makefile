@@ -64,6 +64,8 @@ lint: setup  ## Format, lint, types, import rule
 	@$(BIN)/ruff check .
 	@echo 'types: mypy'
 	@$(BIN)/mypy
+	@echo 'types: mypy, of the agent as on Windows'
+	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 agent
 	@echo 'import rule: lint-imports'
 	@$(BIN)/lint-imports --no-logo
 

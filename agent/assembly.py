@@ -22,14 +22,15 @@ from agent.journal import (
 from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion, tls_context
 from agent.runtime.clock import DeviceClock
 from agent.runtime.driver import Driver, DriverOptions
+from agent.runtime.identifiers import new_id
 from agent.runtime.ports import Endpoint, Entry, Transport, Verifier
 from agent.runtime.watcher import Watcher
 from agent.screen.ports import IntentRefused
 from agent.settings import VERSION
-from agent.signatures import IdentityRefused, JwsVerifier, read_identity
+from agent.signatures import IdentityRefused, JwsVerifier, read_account, read_identity
 from agent.wire.assignment import Admitted, Assignment, Refused
 from agent.wire.base import DeviceId
-from agent.wire.identity import Identity, TrustedKey
+from agent.wire.identity import Identity, ServiceIdentity, TrustedKey
 from agent.wire.profile import EspProfile
 from agent.wire.progress import Progress, Reporting
 from agent.wire.vocabulary import Choice, EnrollmentType, PersonAction, Variant
@@ -174,7 +175,9 @@ def build_endpoint(name: str, options: EndpointOptions) -> Endpoint:
     return factory(options)
 
 
-def build_tls(identity: Identity | None, identity_file: Path | None) -> ssl.SSLContext:
+def build_tls(
+    identity: Identity | ServiceIdentity | None, identity_file: Path | None
+) -> ssl.SSLContext:
     """The TLS context of an identity; one serves a whole fleet. Raises `BadInput`."""
 
     def resolved(name: str | None) -> Path | None:
@@ -182,26 +185,30 @@ def build_tls(identity: Identity | None, identity_file: Path | None) -> ssl.SSLC
         return None if name is None else folder / name
 
     try:
-        if identity is None:
-            return tls_context(None)
-        return tls_context(
-            resolved(identity.ca_file),
-            resolved(identity.certificate_file),
-            resolved(identity.key_file),
-        )
+        match identity:
+            case None:
+                return tls_context(None)
+            case ServiceIdentity():
+                return tls_context(resolved(identity.ca_file))
+            case Identity():
+                return tls_context(
+                    resolved(identity.ca_file),
+                    resolved(identity.certificate_file),
+                    resolved(identity.key_file),
+                )
     except ValueError as error:
         raise BadInput(str(error)) from error
 
 
 def build_transport(
     address: BrokerAddress,
-    identity: Identity | None = None,
+    identity: Identity | ServiceIdentity | None = None,
     *,
     tls: ssl.SSLContext | None = None,
     spoken: SpokenVersion | None = None,
     keepalive_s: int = 60,
 ) -> MqttTransport:
-    """The transport of one device; a fleet shares `tls` and, for one broker, `spoken`."""
+    """The transport of one client; a fleet shares `tls` and, for one broker, `spoken`."""
     return MqttTransport(
         address,
         username=identity.username if identity else None,
@@ -219,6 +226,26 @@ def _transport(plan: AgentPlan) -> Transport | None:
     return build_transport(plan.broker, plan.identity, tls=tls, keepalive_s=plan.keepalive_s)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchPlan:
+    """Everything decided about one look at another device."""
+
+    device: str
+    tenant: str
+    broker: BrokerAddress
+    account: Identity | ServiceIdentity | None = None
+    account_file: Path | None = None
+
+
+def build_watcher(plan: WatchPlan) -> Watcher:
+    """What follows another device's screen. Raises `BadInput`."""
+    tls = build_tls(plan.account, plan.account_file) if plan.broker.tls else None
+    transport = build_transport(plan.broker, plan.account, tls=tls)
+    # A name of its own: with the device's, the broker would end the device's connection.
+    client_id = f"watch-{new_id()}"
+    return Watcher(transport, client_id, plan.tenant, plan.device, str(plan.broker))
+
+
 def parse_broker(url: str) -> BrokerAddress:
     """A broker's address. Raises `BadInput`."""
     try:
@@ -233,6 +260,24 @@ def load_identity(path: Path) -> Identity:
         return read_identity(path)
     except IdentityRefused as error:
         raise BadInput(str(error)) from None
+
+
+def load_watching_account(path: Path) -> Identity | ServiceIdentity:
+    """The identity file of somebody who may look at devices.
+
+    Raises:
+        BadInput: it can't be used, or is the account of a device, for which the broker's rules keep all screens back.
+    """
+    try:
+        account = read_account(path)
+    except IdentityRefused as error:
+        raise BadInput(str(error)) from None
+    if isinstance(account, Identity) and (account.username or account.certificate_file):
+        raise BadInput(
+            f"{path}: this is the account of the device '{account.device}', and devices may not read screens; "
+            "name the help desk's file, which `esp-broker init` wrote as identities/help-desk.json"
+        )
+    return account
 
 
 def check_device(device: str) -> str:
@@ -400,11 +445,11 @@ class WatcherSource:
 
     async def person_acted(self, item: str, action: PersonAction) -> None:
         """Not from here."""
-        raise IntentRefused(f"Only the person at the device can answer '{item}' ({action.title}).")
+        raise IntentRefused(f"Only the person at the device can answer '{item}' ({action.label}).")
 
     async def person_chose(self, choice: Choice, item: str | None) -> None:
         """Not from here."""
-        what = choice.title if item is None else f"{choice.title} ({item})"
+        what = choice.label if item is None else f"{choice.label} ({item})"
         raise IntentRefused(f"'{what}' can't be chosen from here; send the device a command.")
 
     async def emergency_exit(self) -> None:

@@ -8,9 +8,9 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -20,10 +20,12 @@ from agent.settings import VERSION, AgentSettings
 from agent.wire.vocabulary import EnrollmentType, PersonAction, Variant
 
 if TYPE_CHECKING:
-    from agent.assembly import Agent, AgentPlan
+    from agent.assembly import Agent, AgentPlan, WatchPlan
     from agent.runtime.driver import Driver, Outcome
     from agent.runtime.watcher import Watcher
     from agent.wire.progress import Progress, Reporting
+
+T = TypeVar("T")
 
 # What builds an agent or draws a screen is imported where it is used, so that a headless endpoint never loads Textual
 # and `--help` answers at once.
@@ -161,7 +163,7 @@ def run(
         has_screen = not no_screen and not as_json and sys.stdout.isatty() and sys.stdin.isatty()
         _log_to(plan.state_dir / "agent.log" if has_screen else None, settings.log_level)
         agent = assembly.build_agent(plan)
-    outcome = asyncio.run(
+    outcome = _on_a_loop(
         _run(agent, has_screen=has_screen, yes=yes, emergency_exit=settings.emergency_exit)
     )
     _tell_outcome(plan.device, outcome, as_json=as_json)
@@ -197,7 +199,10 @@ def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = 
 def watch(
     device: Annotated[str, typer.Argument(help="The device to look at.")],
     broker: Broker = None,
-    identity: IdentityFile = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(help="The help desk's identity file that `esp-broker init` wrote."),
+    ] = None,
     tenant: Tenant = None,
     once: Annotated[
         bool, typer.Option("--once", help="Print what the screen shows now, and end.")
@@ -209,24 +214,21 @@ def watch(
 ) -> None:
     """Show the screen of another device, live, from its retained status.
 
-    Examples: `esp-agent watch LAPTOP-7 --broker mqtt://127.0.0.1:1883` and, for a script, the same with `--once --json`
-    """
-    from agent import assembly
+    Examples:
 
+    `esp-agent watch LAPTOP-7 --identity /srv/esp/broker/identities/help-desk.json`
+
+    `esp-agent watch LAPTOP-7 --broker mqtt://127.0.0.1:1883 --once --json`
+    """
     with _told():
         settings = _settings(broker=broker, identity=identity, tenant=tenant)
-        name = assembly.check_device(device)
-        if settings.broker is None and settings.identity is None:
-            raise assembly.BadInput(
-                "--broker is missing; name the broker that the device reports to"
-            )
-        plan = _watch_plan(settings, name)
+        plan = _watch_plan(settings, device)
     once = once or as_json or not sys.stdout.isatty()
     _log_to(None, settings.log_level if once else "CRITICAL")
     with _told():
-        found = asyncio.run(_watch(plan, once=once, wait_s=wait))
+        found = _on_a_loop(_watch(plan, once=once, wait_s=wait))
     if once:
-        _tell_snapshot(name, found, as_json=as_json)
+        _tell_snapshot(device, found, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -358,21 +360,20 @@ def _with_profile(decision: Any, profile: Path | None) -> Any:
     return decision.model_copy(update={"profile": assembly.load_profile(profile)})
 
 
-def _watch_plan(settings: AgentSettings, device: str) -> AgentPlan:
+def _watch_plan(settings: AgentSettings, device: str) -> WatchPlan:
     from agent import assembly
 
-    identity = assembly.load_identity(settings.identity) if settings.identity else None
-    broker = settings.broker or (identity.broker if identity else None)
+    name = assembly.check_device(device)
+    account = assembly.load_watching_account(settings.identity) if settings.identity else None
+    broker = settings.broker or (account.broker if account else None)
     if broker is None:
         raise assembly.BadInput("--broker is missing; name the broker that the device reports to")
-    return assembly.AgentPlan(
-        device=device,
-        enrollment_type=EnrollmentType.WINDOWS_AUTOPILOT,
-        tenant=settings.tenant or (identity.tenant if identity else assembly.DEFAULT_TENANT),
+    return assembly.WatchPlan(
+        device=name,
+        tenant=settings.tenant or (account.tenant if account else assembly.DEFAULT_TENANT),
         broker=assembly.parse_broker(broker),
-        identity=identity,
-        identity_file=settings.identity,
-        state_dir=settings.state_dir.expanduser(),
+        account=account,
+        account_file=settings.identity,
     )
 
 
@@ -392,11 +393,26 @@ def _host_name() -> str:
 # Running.
 
 
-async def _run(agent: Agent, *, has_screen: bool, yes: bool, emergency_exit: bool) -> Outcome:
-    driver = agent.driver
+def _on_a_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, on a loop that can watch sockets for aiomqtt; Python's own choice on Windows can't."""
+    factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, driver.stop)
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            # Loops on Windows take no signal handlers; Python's own run between two wake-ups of the loop.
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
+async def _run(agent: Agent, *, has_screen: bool, yes: bool, emergency_exit: bool) -> Outcome:
+    driver = agent.driver
+    _stop_on_signals(driver.stop)
     companions = [asyncio.create_task(_answer_screens(driver), name="answers")] if yes else []
     try:
         if has_screen:
@@ -473,16 +489,12 @@ def _tell_outcome(device: str, outcome: Outcome, *, as_json: bool) -> None:
 
 
 async def _watch(
-    plan: AgentPlan, *, once: bool, wait_s: float
+    plan: WatchPlan, *, once: bool, wait_s: float
 ) -> tuple[Progress, Reporting] | None:
-    from agent import assembly
-    from agent.runtime.identifiers import new_id
-    from agent.runtime.watcher import Watcher, first_snapshot
+    from agent.assembly import build_watcher
+    from agent.runtime.watcher import first_snapshot
 
-    assert plan.broker is not None, "a watcher has a broker"
-    tls = assembly.build_tls(plan.identity, plan.identity_file) if plan.broker.tls else None
-    transport = assembly.build_transport(plan.broker, plan.identity, tls=tls)
-    watcher = Watcher(transport, f"watch-{new_id()}", plan.tenant, plan.device, str(plan.broker))
+    watcher = build_watcher(plan)
     if once:
         return await first_snapshot(watcher, wait_s)
     await _watch_on_screen(watcher)

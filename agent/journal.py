@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import os
 import queue
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +83,28 @@ CREATE TABLE command (
 
 T = TypeVar("T")
 
+if sys.platform == "win32":
+    import msvcrt
+
+    def _hold(lock: int) -> None:
+        """Hold an open file alone. Raises `OSError` at once when another process holds it."""
+        msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+
+    def _let_go(lock: int) -> None:
+        # Windows lets a file go some time after it was closed, unless it is told.
+        msvcrt.locking(lock, msvcrt.LK_UNLCK, 1)
+        os.close(lock)
+
+else:
+    import fcntl
+
+    def _hold(lock: int) -> None:
+        """Hold an open file alone. Raises `OSError` at once when another process holds it."""
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _let_go(lock: int) -> None:
+        os.close(lock)
+
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
@@ -147,7 +169,7 @@ class SqliteJournal:
         self._is_open = False
         self._inbox.put(None)
         self._writer.join()
-        os.close(self._lock)
+        _let_go(self._lock)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -266,7 +288,7 @@ def open_journal(path: Path) -> SqliteJournal:
     try:
         connection = _checked(path)
     except BaseException:
-        os.close(lock)
+        _let_go(lock)
         raise
     return SqliteJournal(path, connection, lock)
 
@@ -286,7 +308,7 @@ def set_aside(path: Path) -> Path:
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))
     finally:
-        os.close(lock)
+        _let_go(lock)
     return aside
 
 
@@ -486,7 +508,7 @@ def _resolve(answers: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]
 
 
 def _checked(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, f"file:{_quoted(path)}?mode=rwc")
+    connection = _connect(path, "rwc")
     try:
         with _readable(path):
             if _is_empty(connection):
@@ -506,7 +528,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         raise JournalUnreadable(
             f"{path}: there is no such journal; name the file that the agent writes"
         )
-    connection = _connect(path, f"file:{_quoted(path)}?mode=ro")
+    connection = _connect(path, "ro")
     try:
         with _readable(path):
             _check(path, connection)
@@ -516,17 +538,14 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, uri: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     try:
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
         raise JournalUnreadable(
             f"{path}: cannot be opened ({error}); check that the folder exists and may be written"
         ) from error
-
-
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -574,15 +593,13 @@ def _torn(path: Path, reason: str) -> JournalUnreadable:
 def _take_lock(path: Path) -> int:
     """Hold the lock file beside the journal; the system lets it go when the process ends, however it ends."""
     try:
-        lock = os.open(
-            path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise JournalUnreadable(
             f"{path}: cannot be locked ({error.strerror}); check that its folder may be written"
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _hold(lock)
     except OSError as error:
         os.close(lock)
         raise JournalUnreadable(

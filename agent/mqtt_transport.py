@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -195,20 +195,8 @@ class MqttTransport:
             timeout=self._timeout_s,
             keepalive=self._keepalive_s,
         )
-        # The thread that connects can't be stopped; when nobody wants its connection any more, it is hung up.
-        opening = asyncio.ensure_future(client.__aenter__())
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            await asyncio.gather(opening, return_exceptions=True)
-            await client.hang_up()
-            raise
-        except aiomqtt.MqttError as error:
-            # paho leaves the socket of a failed TLS handshake in the frames of the exception; it is closed with them.
-            if error.__context__ is not None:
-                traceback.clear_frames(error.__context__.__traceback__)
-            await client.hang_up()
-            raise
+        await client.open()
+        return client
 
 
 class _Client(aiomqtt.Client):
@@ -223,6 +211,9 @@ class _Client(aiomqtt.Client):
         self._client.on_disconnect = self._ended
         self._client.on_publish = self._confirmed
         self._client.on_message = self._message_arrived
+        self._create_socket = self._client._create_socket  # noqa: SLF001
+        self._client._create_socket = self._create_wanted_socket  # type: ignore[method-assign]  # noqa: SLF001
+        self._is_wanted = True
 
     @property
     def end(self) -> str | None:
@@ -247,19 +238,71 @@ class _Client(aiomqtt.Client):
         finally:
             self._confirmations.pop(info.mid, None)
 
+    async def open(self) -> None:
+        """Connect; gives up at once when it is cancelled, and leaves nothing open when it fails.
+
+        Raises:
+            MqttError: there is no connection.
+        """
+        # Cancelling aiomqtt itself would cancel futures that paho's callbacks look at later.
+        ended, opening = self._disconnected, asyncio.ensure_future(self.__aenter__())
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await self._give_up(opening)
+            raise
+        except aiomqtt.MqttError as error:
+            # paho leaves the socket of a failed TLS handshake in the frames of the exception; it is closed with them.
+            if error.__context__ is not None:
+                traceback.clear_frames(error.__context__.__traceback__)
+            await self.hang_up()
+            raise
+        if ended.done():
+            # aiomqtt forgets an end that came together with the acceptance.
+            self._disconnected = ended
+            await self.hang_up()
+            raise aiomqtt.MqttError(
+                "the broker ended the connection at once"
+            ) from ended.exception()
+
     async def hang_up(self) -> None:
         """End the connection, with a farewell if it still stands, and leave nothing open behind."""
         with contextlib.suppress(aiomqtt.MqttError):
             if self._lock.locked():
                 await self.__aexit__(None, None, None)
-        if self._disconnected.done():
-            # Looked at here, so that nobody is told about an exception that was never retrieved.
-            self._disconnected.exception()
+        self._drop()
+        if self._misc_task is not None:
+            await asyncio.gather(self._misc_task, return_exceptions=True)
+
+    async def _give_up(self, opening: asyncio.Future[Self]) -> None:
+        self._is_wanted = False
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("given up"))
+        if self._client.socket() is None:
+            # A thread is looking for the broker and can't be stopped. It ends by itself, soon, and nobody waits for it.
+            opening.add_done_callback(lambda _: self._drop())
+            return
+        await asyncio.gather(opening, return_exceptions=True)
+        await self.hang_up()
+
+    def _drop(self) -> None:
+        # Looked at here, so that nobody is told about an exception that was never retrieved.
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                future.exception()
         # After a time-out aiomqtt leaves the socket open, and with it a task that wakes every second.
         self._client._sock_close()  # noqa: SLF001
         if self._misc_task is not None:
             self._misc_task.cancel()
-            await asyncio.gather(self._misc_task, return_exceptions=True)
+
+    # What paho calls, on a thread.
+
+    def _create_wanted_socket(self) -> Any:
+        created = self._create_socket()
+        if not self._is_wanted:
+            created.close()
+            raise ConnectionAbortedError("given up")
+        return created
 
     # What paho calls, on the event loop.
 

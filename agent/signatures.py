@@ -1,10 +1,11 @@
-"""Signatures: which assignments and commands this device believes, and the identity file that says so."""
+"""Signatures: which assignments and commands this device believes, and the identity files that say so."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,10 +14,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import ValidationError
 
 from agent.runtime.ports import SignatureRefused
-from agent.wire.identity import Identity, TrustedKey
+from agent.wire.base import Message
+from agent.wire.identity import Identity, ServiceIdentity, TrustedKey
 
 ALGORITHM: Final = "EdDSA"
 IDENTITY_BYTES_MAX: Final = 256 * 1024
+
+_Model = TypeVar("_Model", bound=Message)
 
 
 class IdentityRefused(Exception):
@@ -76,33 +80,52 @@ def load_public_key(key: TrustedKey) -> Ed25519PublicKey:
 
 
 def read_identity(path: Path) -> Identity:
-    """Read an identity file.
+    """Read a device's identity file.
 
     Raises:
         IdentityRefused: one sentence that names the file, the key in it and the remedy.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise IdentityRefused(
-            f"{path}: cannot be read ({error.strerror}); name the file that `esp-broker device` wrote"
-        ) from error
-    if len(content) > IDENTITY_BYTES_MAX:
-        raise IdentityRefused(f"{path}: too large for an identity file; name the right one")
-    try:
-        identity = Identity.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise IdentityRefused(
-            f"{path}: {where}: {first['msg']}; write it anew with `esp-broker device`"
-        ) from None
+    identity = _validated(Identity, path, _content(path))
     try:
         for key in identity.trusted_keys:
             load_public_key(key)
     except IdentityRefused as refusal:
         raise IdentityRefused(f"{path}: {refusal}") from None
     return identity
+
+
+def read_account(path: Path) -> Identity | ServiceIdentity:
+    """Read the identity file of a device, or of a collector or help desk. Raises `IdentityRefused`."""
+    content = _content(path)
+    if _SERVICE.search(content):
+        return _validated(ServiceIdentity, path, content)
+    return _validated(Identity, path, content)
+
+
+_SERVICE: Final = re.compile(rb'"schema"\s*:\s*"esp\.service_identity/')
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise IdentityRefused(
+            f"{path}: cannot be read ({error.strerror}); name the file that `esp-broker` wrote"
+        ) from error
+    if len(content) > IDENTITY_BYTES_MAX:
+        raise IdentityRefused(f"{path}: too large for an identity file; name the right one")
+    return content
+
+
+def _validated(model: type[_Model], path: Path, content: bytes) -> _Model:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise IdentityRefused(
+            f"{path}: {where}: {first['msg']}; name a file as `esp-broker` writes it"
+        ) from None
 
 
 def _short(value: object) -> str:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -86,9 +86,9 @@ class MqttBroker:
         try:
             yield _MqttConnection(client)
         finally:
-            await _close(client)
+            await client.hang_up()
 
-    async def _open(self, client_id: str, will: Will | None) -> aiomqtt.Client:
+    async def _open(self, client_id: str, will: Will | None) -> _Client:
         try:
             return await self._try(client_id, will, await self._known_version())
         except aiomqtt.MqttError as error:
@@ -104,7 +104,7 @@ class MqttBroker:
             return self._version
 
     async def _find_out(self) -> ProtocolVersion:
-        client = aiomqtt.Client(
+        client = _Client(
             self._address.host,
             self._address.port,
             username=self._address.username,
@@ -116,30 +116,26 @@ class MqttBroker:
             timeout=CONNECT_TIMEOUT_S,
         )
         try:
-            await client.__aenter__()
+            await client.open()
         except aiomqtt.MqttError as error:
             if _code(error) not in _WRONG_VERSION_CODES:
                 raise
             return ProtocolVersion.V311
-        await _close(client)
+        await client.hang_up()
         return ProtocolVersion.V5
 
-    async def _try(
-        self, client_id: str, will: Will | None, version: ProtocolVersion
-    ) -> aiomqtt.Client:
+    async def _try(self, client_id: str, will: Will | None, version: ProtocolVersion) -> _Client:
         client = self._client(client_id, will, version)
-        await client.__aenter__()
+        await client.open()
         return client
 
-    def _client(
-        self, client_id: str, will: Will | None, version: ProtocolVersion
-    ) -> aiomqtt.Client:
+    def _client(self, client_id: str, will: Will | None, version: ProtocolVersion) -> _Client:
         by_version: dict[str, Any] = {"clean_session": True}
         if version is ProtocolVersion.V5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = RECEIVE_MAX
             by_version = {"clean_start": True, "properties": properties}
-        return aiomqtt.Client(
+        return _Client(
             self._address.host,
             self._address.port,
             username=self._address.username,
@@ -159,6 +155,77 @@ class MqttBroker:
 # The library would warn of many calls under way, which for a collector is an ordinary minute.
 _LOGGER: Final = logging.getLogger("collector.mqtt")
 _LOGGER.setLevel(logging.ERROR)
+
+
+class _Client(aiomqtt.Client):
+    """An aiomqtt client that can be given up while it connects, and leaves nothing open behind."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_wanted = True
+        self._create_socket = self._client._create_socket  # noqa: SLF001
+        self._client._create_socket = self._create_wanted_socket  # type: ignore[method-assign]  # noqa: SLF001
+
+    async def open(self) -> None:
+        """Connect. Raises `aiomqtt.MqttError`; ends at once when it is cancelled."""
+        # Cancelling aiomqtt itself would cancel futures that paho's callbacks look at later.
+        ended, opening = self._disconnected, asyncio.ensure_future(self.__aenter__())
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await self._give_up(opening)
+            raise
+        except aiomqtt.MqttError:
+            await self.hang_up()
+            raise
+        if ended.done():
+            # aiomqtt forgets an end that came together with the acceptance.
+            self._disconnected = ended
+            await self.hang_up()
+            raise aiomqtt.MqttError(
+                "the broker ended the connection at once"
+            ) from ended.exception()
+
+    async def hang_up(self) -> None:
+        """End the session, with a farewell if it still stands."""
+        try:
+            if self._lock.locked():
+                await self.__aexit__(None, None, None)
+        except aiomqtt.MqttError as error:
+            # It broke before it could be closed: the session is over either way.
+            _LOGGER.debug("closing: %s", error)
+        self._drop()
+        if self._misc_task is not None:
+            await asyncio.gather(self._misc_task, return_exceptions=True)
+
+    async def _give_up(self, opening: asyncio.Future[Self]) -> None:
+        self._is_wanted = False
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("given up"))
+        if self._client.socket() is None:
+            # A thread is looking for the broker and can't be stopped. It ends by itself, soon, and nobody waits for it.
+            opening.add_done_callback(lambda _: self._drop())
+            return
+        await asyncio.gather(opening, return_exceptions=True)
+        await self.hang_up()
+
+    def _drop(self) -> None:
+        # Looked at here, so that nobody is told about an exception that was never retrieved.
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                future.exception()
+        # After a time-out aiomqtt leaves the socket open, and with it a task that wakes every second.
+        self._client._sock_close()  # noqa: SLF001
+        if self._misc_task is not None:
+            self._misc_task.cancel()
+
+    def _create_wanted_socket(self) -> Any:
+        """Called by paho, on the thread that looks for the broker."""
+        created = self._create_socket()
+        if not self._is_wanted:
+            created.close()
+            raise ConnectionAbortedError("given up")
+        return created
 
 
 class _MqttConnection:
@@ -186,14 +253,6 @@ class _MqttConnection:
                 yield Delivered(message.topic.value, bytes(message.payload), bool(message.retain))
         except aiomqtt.MqttError as error:
             raise _translated(error) from None
-
-
-async def _close(client: aiomqtt.Client) -> None:
-    try:
-        await client.__aexit__(None, None, None)
-    except aiomqtt.MqttError as error:
-        # It broke before it could be closed: the session is over either way.
-        _LOGGER.debug("closing: %s", error)
 
 
 def _code(error: aiomqtt.MqttError) -> int | None:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
+from agent.core.backoff import doubled
+
 
 class LinkState(StrEnum):
     """Where the link is."""
@@ -338,7 +340,7 @@ class Link:
     def _back_off(self, event: ConnectionLost, now_ms: int) -> None:
         if self._opened_ms is not None and now_ms - self._opened_ms >= self._limits.stable_ms:
             self._failures = 0
-        span = _doubled(self._limits.backoff_ms, self._failures, self._limits.backoff_ms_max)
+        span = doubled(self._limits.backoff_ms, self._failures, self._limits.backoff_ms_max)
         self._failures += 1
         self._deadline_ms = now_ms + int(event.draw * span)
         self._problem = f"No connection to the broker: {event.reason}"
@@ -385,7 +387,7 @@ class Link:
         return (SendProbe(),)
 
     def _arm_probe(self, draw: float, now_ms: int) -> None:
-        span = _doubled(self._limits.probe_ms, self._probes, self._limits.probe_ms_max)
+        span = doubled(self._limits.probe_ms, self._probes, self._limits.probe_ms_max)
         # At least half of the span, so that a fleet's probes are spread and none is hot.
         self._deadline_ms = now_ms + span // 2 + int(draw * span / 2)
 
@@ -394,7 +396,3 @@ class Link:
         if self._state is LinkState.LEAVING:
             return (HoldSending(), PublishGoodbye(self._session))
         return (CloseConnection(),) if before is LinkState.CONNECTING else ()
-
-
-def _doubled(first_ms: int, times: int, max_ms: int) -> int:
-    return min(max_ms, first_ms << min(times, 30))

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from agent.core.backoff import doubled
 from agent.wire.codec import digest
 from agent.wire.events import (
     Body,
@@ -560,8 +561,8 @@ class Outbox:
         if self._cursor <= self._base + 1:
             self._resend_at_ms = None
         elif self._resend_at_ms is None:
-            doubled = self._limits.resend_after_ms << min(self._resends, 20)
-            self._resend_at_ms = now_ms + min(doubled, self._limits.resend_after_ms_max)
+            first_ms, max_ms = self._limits.resend_after_ms, self._limits.resend_after_ms_max
+            self._resend_at_ms = now_ms + doubled(first_ms, self._resends, max_ms)
 
     def _fetch(self, first: int, effects: list[Effect]) -> None:
         if self._fetching:

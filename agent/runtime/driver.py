@@ -192,7 +192,8 @@ class Driver:
     @property
     def refused(self) -> dict[str, int]:
         """How many incoming messages were refused, by reason."""
-        return dict(self._reception.refused)
+        nonsense = {"ack_ahead": self._outbox.refused_acks} if self._outbox.refused_acks else {}
+        return {**self._reception.refused, **nonsense}
 
     @property
     def stream(self) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from agent.core import link as links
 from agent.core.link import Link
+from agent.runtime.clock import SteadyClock
 from agent.runtime.ports import Incoming, Transport, TransportLost
 from agent.wire.codec import PayloadRefused, decode
 from agent.wire.messages import Presence, Status
@@ -38,6 +38,7 @@ class Watcher:
         self._tenant = tenant
         self._device = device
         self._broker = broker
+        self._now_ms = SteadyClock().now_ms
         self._draw = draw
         self._link = Link()
         self._status: Status | None = None
@@ -49,19 +50,19 @@ class Watcher:
         Raises:
             TransportRefused: the broker refuses this watcher.
         """
-        self._link.handle(links.Started(), _now_ms())
+        self._link.handle(links.Started(), self._now_ms())
         while True:
             try:
                 async for _ in self._session():
                     if self._status is not None:
                         yield self._status.progress, self.reporting
             except TransportLost as loss:
-                self._link.handle(links.ConnectionLost(str(loss), self._draw()), _now_ms())
+                self._link.handle(links.ConnectionLost(str(loss), self._draw()), self._now_ms())
             if self._status is not None:
                 yield self._status.progress, self.reporting
-            until_ms = self._link.next_deadline_ms() or _now_ms()
-            await asyncio.sleep(max(0, until_ms - _now_ms()) / 1000)
-            self._link.handle(links.DeadlinePassed(self._draw()), _now_ms())
+            until_ms = self._link.next_deadline_ms() or self._now_ms()
+            await asyncio.sleep(max(0, until_ms - self._now_ms()) / 1000)
+            self._link.handle(links.DeadlinePassed(self._draw()), self._now_ms())
 
     @property
     def reporting(self) -> Reporting:
@@ -83,7 +84,7 @@ class Watcher:
     async def _session(self) -> AsyncIterator[None]:
         async with self._transport.connect(self._client_id, None) as connection:
             await connection.subscribe(watcher_filters(self._tenant, self._device))
-            self._link.handle(links.ConnectionOpened(), _now_ms())
+            self._link.handle(links.ConnectionOpened(), self._now_ms())
             async for incoming in connection.messages():
                 if self._take(incoming):
                     yield
@@ -126,7 +127,3 @@ async def first_snapshot(watcher: Watcher, timeout_s: float) -> tuple[Progress, 
         return None
     finally:
         await snapshots.aclose()
-
-
-def _now_ms() -> int:
-    return int(time.monotonic() * 1000)

@@ -10,6 +10,7 @@ NAME_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
 
 NAME_LENGTH_MAX = 64
 IDENTIFIER_LENGTH_MAX = 128
+USER_LENGTH_MAX = 320
 
 DeviceId = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_LENGTH_MAX)]
 Tenant = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_LENGTH_MAX)]
@@ -17,7 +18,7 @@ Identifier = Annotated[
     str, StringConstraints(pattern=NAME_PATTERN, max_length=IDENTIFIER_LENGTH_MAX)
 ]
 Partition = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]$")]
-UserName = Annotated[str, StringConstraints(min_length=1, max_length=320)]
+UserName = Annotated[str, StringConstraints(min_length=1, max_length=USER_LENGTH_MAX)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 CustomMessage = Annotated[str, StringConstraints(max_length=10_000)]

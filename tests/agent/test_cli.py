@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli import app
+from agent.cli import _on_a_loop, _stop_on_signals, app
 from agent.exit_codes import ExitCode, exit_code_of
 from agent.settings import VERSION
 from agent.wire.vocabulary import EndState, Gate
-from tests.agent.brokers import embedded_broker
+from broker_config.access import Role
+from broker_config.deployment import Deployment, init, issue_device
+from broker_config.readiness import free_port
+from broker_config.running import find_mosquitto
+from tests.agent.brokers import broker, embedded_broker
 
 DECISION: dict[str, Any] = {
     "outcome": "admitted",
@@ -122,16 +128,50 @@ def test_another_device_is_watched_from_its_retained_status(
     tmp_path: Path, assignment: Path
 ) -> None:
     with embedded_broker() as port:
-        broker = f"mqtt://127.0.0.1:{port}"
-        run = enroll(tmp_path, assignment, "--broker", broker, "--linger", "0.2")
+        url = f"mqtt://127.0.0.1:{port}"
+        run = enroll(tmp_path, assignment, "--broker", url, "--linger", "0.2")
         assert run.returncode == ExitCode.OPEN, run.stderr
-        seen = esp_agent("watch", "PC-1", "--broker", broker, "--once", "--json")
-        page = esp_agent("watch", "PC-1", "--broker", broker, "--once")
-        nobody = esp_agent("watch", "PC-9", "--broker", broker, "--once", "--wait", "0.2")
+        seen = esp_agent("watch", "PC-1", "--broker", url, "--once", "--json")
+        page = esp_agent("watch", "PC-1", "--broker", url, "--once")
+        nobody = esp_agent("watch", "PC-9", "--broker", url, "--once", "--wait", "0.2")
     assert json.loads(seen.stdout)["progress"]["end_state"] == "succeeded", seen.stderr
     assert "PC-1" in page.stdout
     assert nobody.returncode == ExitCode.NOTHING_KNOWN
     assert "nothing was heard of 'PC-9'" in nobody.stderr
+
+
+@pytest.mark.system
+@pytest.mark.mosquitto
+@pytest.mark.skipif(find_mosquitto() is None, reason="Mosquitto is not installed")
+def test_the_help_desk_watches_where_accounts_have_rights(tmp_path: Path, assignment: Path) -> None:
+    """With the file that `esp-broker init` wrote; a device's own file is refused with the remedy."""
+    place = Deployment(tmp_path / "broker")
+    init(place.directory, {"tenant": "contoso", "port": free_port("127.0.0.1")})
+    device, _ = issue_device(place.directory, "PC-1", None)
+    with broker(place.directory):
+        run = enroll(tmp_path, assignment, "--identity", device, "--linger", "0.2")
+        assert run.returncode == ExitCode.OPEN, run.stderr
+        for role in Role.HELP_DESK, Role.COLLECTOR:
+            account = place.service_identity(role)
+            seen = esp_agent("watch", "PC-1", "--identity", account, "--once", "--json")
+            assert json.loads(seen.stdout)["progress"]["end_state"] == "succeeded", seen.stderr
+    code, out, err = told("watch", "PC-2", "--identity", device, "--once")
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert f"{device}: this is the account of the device 'PC-1', and devices may not" in err
+    assert "identities/help-desk.json" in err
+
+
+def test_watching_needs_a_broker_and_an_identity_that_can_be_read(tmp_path: Path) -> None:
+    code, _, err = told("watch", "PC-1")
+    assert (code, err.splitlines()[0]) == (
+        ExitCode.BAD_INPUT,
+        "esp-agent: --broker is missing; name the broker that the device reports to",
+    )
+    path = tmp_path / "help-desk.json"
+    path.write_text('{"schema": "esp.service_identity/1", "role": "help_desk", "tenant": "t"}')
+    code, _, err = told("watch", "PC-1", "--identity", path)
+    assert (code, len(err.splitlines())) == (ExitCode.BAD_INPUT, 1)
+    assert f"{path}: broker: Field required" in err
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -238,6 +278,40 @@ def test_version_and_every_exit_code_are_told() -> None:
     text = " ".join(told("run", "--help")[1].replace("│", " ").split())
     for code in ExitCode:
         assert f"{code.value}: {' '.join(code.meaning.split()[:3])}" in text
+
+
+def test_on_windows_a_loop_that_watches_sockets_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiomqtt needs `add_reader`, which the loop that Python chooses there has not."""
+
+    async def kind() -> type[asyncio.AbstractEventLoop]:
+        return type(asyncio.get_running_loop())
+
+    class Watching(asyncio.SelectorEventLoop):
+        pass
+
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", Watching)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert _on_a_loop(kind()) is Watching
+
+
+async def test_a_loop_that_takes_no_signal_handlers_stops_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loops of Windows take none."""
+
+    def unable(*_: object) -> None:
+        raise NotImplementedError
+
+    stopped = asyncio.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", unable)
+    try:
+        _stop_on_signals(stopped.set)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(stopped.wait(), 5)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(

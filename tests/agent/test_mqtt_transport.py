@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -28,9 +29,21 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion, tls_context
+from agent.mqtt_transport import (
+    BrokerAddress,
+    MqttTransport,
+    SpokenVersion,
+    _MqttConnection,
+    tls_context,
+)
 from agent.runtime.ports import Connection, Incoming, TransportLost, TransportRefused, Will
-from tests.agent.brokers import embedded_broker
+from tests.agent.brokers import (
+    cancelled_in_time,
+    dying_broker,
+    embedded_broker,
+    no_complaints,
+    silent_broker,
+)
 
 
 @dataclass
@@ -281,8 +294,12 @@ class TestMosquitto:
                 await connect_once(other)
 
 
-async def connect_once(transport: MqttTransport) -> None:
-    async with transport.connect("c", None):
+def transport_to(port: int) -> MqttTransport:
+    return MqttTransport(BrokerAddress("127.0.0.1", port, tls=False), timeout_s=30)
+
+
+async def connect_once(transport: MqttTransport, will: Will | None = None) -> None:
+    async with transport.connect("c", will):
         pass
 
 
@@ -353,6 +370,67 @@ async def test_a_server_that_hangs_up_is_told_at_once() -> None:
     async with asyncio.timeout(5), server:
         with pytest.raises(TransportLost):
             await connect_once(transport)
+
+
+async def test_an_attempt_to_connect_can_be_cancelled_at_once() -> None:
+    """Also while the broker keeps silent; nothing is left behind, and nothing complains of it."""
+    async with silent_broker() as broker:
+        transport = transport_to(broker.port)
+        for will in (None, Will("will", b"lost")):
+            with no_complaints():
+                attempt = asyncio.create_task(connect_once(transport, will), name="to be cancelled")
+                await broker.heard.get()
+                await cancelled_in_time(attempt)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_connection_that_comes_after_the_cancellation_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread that looks for the broker can't be stopped, and is not waited for."""
+    asked, may_go_on = threading.Event(), threading.Event()
+    made: list[socket.socket] = []
+    really_connect = socket.create_connection
+
+    def slowly(*args: Any, **kwargs: Any) -> socket.socket:
+        asked.set()
+        assert may_go_on.wait(10)
+        made.append(really_connect(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(socket, "create_connection", slowly)
+    async with silent_broker() as broker:
+        transport = transport_to(broker.port)
+        attempt = asyncio.create_task(connect_once(transport), name="to be cancelled")
+        await asyncio.to_thread(asked.wait, 10)
+        await cancelled_in_time(attempt)
+        may_go_on.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*left, return_exceptions=True)
+        assert [created.fileno() for created in made] == [-1]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_broker_that_dies_unnoticed_is_no_complaint() -> None:
+    """Whoever leaves the connection has no need to look why it broke."""
+    dies = asyncio.Event()
+    with no_complaints():
+        async with dying_broker(dies) as port, transport_to(port).connect("a", None) as connection:
+            assert isinstance(connection, _MqttConnection)
+            dies.set()
+            await asyncio.wait([connection._client._disconnected])
+
+
+async def test_an_end_that_comes_together_with_the_acceptance_is_no_connection() -> None:
+    """aiomqtt alone would take it for an open one, on which nothing ever arrives."""
+    dies = asyncio.Event()
+    dies.set()
+    with no_complaints():
+        async with dying_broker(dies) as port:
+            with pytest.raises(TransportLost):
+                async with transport_to(port).connect("a", None):
+                    pass
 
 
 @pytest.mark.parametrize(

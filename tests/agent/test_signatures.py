@@ -10,9 +10,9 @@ import jwt
 import pytest
 
 from agent.runtime.ports import SignatureRefused
-from agent.signatures import IdentityRefused, JwsVerifier, read_identity
+from agent.signatures import IdentityRefused, JwsVerifier, read_account, read_identity
 from agent.wire.codec import SIGNATURE_TYPES, decode
-from agent.wire.identity import Identity, TrustedKey
+from agent.wire.identity import Identity, ServiceIdentity, TrustedKey
 from agent.wire.messages import Signed
 from agent.wire.topics import Channel
 from tests.agent.fakes import Signer
@@ -118,6 +118,19 @@ def test_an_identity_file_that_can_t_be_used_is_named(
     with pytest.raises(IdentityRefused, match=said) as refusal:
         read_identity(path)
     assert str(path) in str(refusal.value)
+
+
+def test_an_account_may_be_a_devices_or_a_services(tmp_path: Path) -> None:
+    device = Identity(tenant="t", device="PC-1")
+    desk = ServiceIdentity(
+        role="help_desk", tenant="t", broker="mqtt://b", username="_helpdesk", password="x"
+    )
+    for account in (device, desk):
+        path = tmp_path / "account.json"
+        path.write_text(account.model_dump_json(exclude_none=True, indent=2))
+        assert read_account(path) == account
+    with pytest.raises(IdentityRefused, match="schema: "):
+        read_identity(path)
 
 
 def test_a_trusted_key_that_is_no_ed25519_key_is_refused(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from agent import journal
 from agent.core.events import DeadlinePassed, Restarted
 from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
 from agent.journal import (
@@ -26,6 +29,9 @@ from agent.journal import (
 )
 from agent.runtime.ports import Batch, Entry, JournalFailed, JournalUnreadable
 from tests.agent.reports import report
+
+WINDOWS = ModuleType("msvcrt")
+WINDOWS.LK_NBLCK, WINDOWS.LK_UNLCK = 2, 0  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -58,6 +64,41 @@ def test_a_killed_agent_lets_the_journal_go(path: Path) -> None:
     holder.wait()
     holder.stdout.close()
     open_journal(path).close()
+
+
+def test_on_windows_the_lock_is_the_one_of_windows(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module as it loads there, where `fcntl` does not exist, on a stand-in for `msvcrt`."""
+    held: dict[str, int] = {}
+
+    def locking(lock: int, mode: int, size: int) -> None:
+        assert size == 1
+        name = str(Path(f"/proc/self/fd/{lock}").readlink())
+        if mode == WINDOWS.LK_UNLCK:
+            assert held.pop(name) == lock
+        elif held.setdefault(name, lock) != lock:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(WINDOWS, "locking", locking, raising=False)
+    monkeypatch.setitem(sys.modules, "msvcrt", WINDOWS)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    there = runpy.run_path(journal.__file__, run_name="agent.journal")
+    first = there["open_journal"](path)
+    with pytest.raises(JournalUnreadable, match="in use by another agent"):
+        there["open_journal"](path)
+    first.close()
+    there["set_aside"](path)
+    assert held == {}
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    """What means something in the address of a file means nothing in its name."""
+    path = tmp_path / "50 % of #1?mode=memory für alle" / "journal.sqlite3"
+    open_journal(path).close()
+    assert devices_of(path) == []
+    assert {entry.name for entry in tmp_path.iterdir()} == {path.parent.name}
 
 
 def test_only_the_owner_may_read_it(path: Path) -> None:

@@ -479,8 +479,10 @@ def hostile_messages(world: World) -> dict[str, list[tuple[Channel, bytes, str |
     elsewhere = assignment.model_copy(update={"device": "PC-2"})
     before = assignment.model_copy(update={"attempt": "attempt-of-old"})
     ack = Ack(device="PC-2", store=STORE, term=1, stream=world.kept.stream, stored_seq=1)
+    ahead = ack.model_copy(update={"device": DEVICE, "stored_seq": 10**9})
     other_command = world.command(CollectLogs(), device="PC-2")
     return {
+        "ack_ahead": [(Channel.ACK, encode(ahead), None)],
         "not_json": [(Channel.ACK, b"\xff\xfe{", None)],
         "invalid": [
             (Channel.ACK, b'{"schema": "esp.ack/1"}', None),
