@@ -33,7 +33,7 @@ from agent.wire.base import DeviceId
 from agent.wire.identity import Identity, ServiceIdentity, TrustedKey
 from agent.wire.profile import EspProfile
 from agent.wire.progress import Progress, Reporting
-from agent.wire.vocabulary import Choice, EnrollmentType, PersonAction, Variant
+from agent.wire.vocabulary import Choice, EnrollmentType, Gate, PersonAction, Variant
 
 ENDPOINT_GROUP: Final = "enrollment.endpoints"
 DEFAULT_TENANT: Final = "default"
@@ -366,9 +366,12 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 class DriverSource:
     """The driver as the screen wants it: refusals are sentences that it can show."""
 
-    def __init__(self, driver: Driver, *, emergency_exit_allowed: bool) -> None:
+    def __init__(
+        self, driver: Driver, *, emergency_exit_allowed: bool, stays_open: bool = False
+    ) -> None:
         self._driver = driver
         self._emergency_exit_allowed = emergency_exit_allowed
+        self._stays_open = stays_open
 
     @property
     def emergency_exit_allowed(self) -> bool:
@@ -380,9 +383,14 @@ class DriverSource:
         """The person at the device may act."""
         return True
 
-    def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
-        """What to draw."""
-        return self._driver.snapshots()
+    async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
+        """What to draw; the page of an open device is there until the person closes it, if it `stays_open`."""
+        is_open = False
+        async for progress, reporting in self._driver.snapshots():
+            is_open = progress.gate is not Gate.LOCKED
+            yield progress, reporting
+        if is_open and self._stays_open:
+            await self._driver.stop_wanted()
 
     async def person_acted(self, item: str, action: PersonAction) -> None:
         """The person answered a person screen."""

@@ -164,7 +164,13 @@ def run(
         _log_to(plan.state_dir / "agent.log" if has_screen else None, settings.log_level)
         agent = assembly.build_agent(plan)
     outcome = _on_a_loop(
-        _run(agent, has_screen=has_screen, yes=yes, emergency_exit=settings.emergency_exit)
+        _run(
+            agent,
+            has_screen=has_screen,
+            yes=yes,
+            emergency_exit=settings.emergency_exit,
+            exit_on_release=exit_on_release,
+        )
     )
     _tell_outcome(plan.device, outcome, as_json=as_json)
     raise typer.Exit(exit_code_of(outcome.gate, outcome.end_state))
@@ -410,13 +416,17 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
-async def _run(agent: Agent, *, has_screen: bool, yes: bool, emergency_exit: bool) -> Outcome:
+async def _run(
+    agent: Agent, *, has_screen: bool, yes: bool, emergency_exit: bool, exit_on_release: bool
+) -> Outcome:
     driver = agent.driver
     _stop_on_signals(driver.stop)
     companions = [asyncio.create_task(_answer_screens(driver), name="answers")] if yes else []
     try:
         if has_screen:
-            return await _run_with_screen(driver, emergency_exit=emergency_exit)
+            return await _run_with_screen(
+                driver, emergency_exit=emergency_exit, exit_on_release=exit_on_release
+            )
         companions.append(asyncio.create_task(_print_progress(driver), name="progress lines"))
         return await driver.run()
     finally:
@@ -426,15 +436,29 @@ async def _run(agent: Agent, *, has_screen: bool, yes: bool, emergency_exit: boo
         agent.close()
 
 
-async def _run_with_screen(driver: Driver, *, emergency_exit: bool) -> Outcome:
+async def _run_with_screen(
+    driver: Driver, *, emergency_exit: bool, exit_on_release: bool
+) -> Outcome:
     from agent.assembly import DriverSource
     from agent.screen.app import EspApp
+    from agent.wire.vocabulary import Gate
 
     running = asyncio.create_task(driver.run(), name="driver")
-    source = DriverSource(driver, emergency_exit_allowed=emergency_exit)
+    source = DriverSource(
+        driver, emergency_exit_allowed=emergency_exit, stays_open=not exit_on_release
+    )
     await EspApp(source).run_async()
-    # The person may leave the page of a device that is open, while the agent still reports.
-    driver.stop()
+    if running.done():
+        return await running
+    if driver.progress.gate is Gate.LOCKED:
+        # No person may have left this page: it broke, and a device without its page is not set up further.
+        driver.stop()
+    else:
+        typer.echo(
+            "Setup goes on and is reported without the page. Ctrl+C stops the agent; "
+            "started again it goes on from there.",
+            err=True,
+        )
     return await running
 
 

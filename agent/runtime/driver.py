@@ -162,7 +162,7 @@ class Driver:
         self._status_is_due = False
         self._settled_ms: int | None = None
         self._storage_problem = ""
-        self._is_stopping = False
+        self._stop_wanted = asyncio.Event()
         self._is_over = False
 
     # What a screen and a supervisor may look at and call.
@@ -231,8 +231,12 @@ class Driver:
 
     def stop(self) -> None:
         """End soon, with a goodbye; the gate stays as it is."""
-        self._is_stopping = True
+        self._stop_wanted.set()
         self._wake.set()
+
+    async def stop_wanted(self) -> None:
+        """Wait until somebody asks the driver to stop, even after it has ended by itself."""
+        await self._stop_wanted.wait()
 
     async def run(self) -> Outcome:
         """Enroll this device.
@@ -382,7 +386,7 @@ class Driver:
         return min(waits, default=None)
 
     def _is_done(self) -> bool:
-        if self._is_stopping:
+        if self._stop_wanted.is_set():
             return True
         ended = self._machine.end_state is not None
         if self._options.exit_on_release and (ended or self._machine.gate is not Gate.LOCKED):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
 import pytest
 
-from agent.assembly import WatcherSource, WatchPlan, build_watcher, parse_broker
+from agent.assembly import DriverSource, WatcherSource, WatchPlan, build_watcher, parse_broker
+from agent.runtime.driver import Driver
 from agent.screen.ports import IntentRefused
-from agent.wire.vocabulary import Choice, PersonAction
+from agent.wire.progress import Progress, Reporting
+from agent.wire.vocabulary import Choice, EnrollmentType, Gate, PersonAction
+from tests.agent.core.script import Script
 
 
 async def test_a_watcher_can_look_and_nothing_else() -> None:
@@ -22,3 +29,44 @@ async def test_a_watcher_can_look_and_nothing_else() -> None:
         await source.person_chose(Choice.TRY_AGAIN, None)
     with pytest.raises(IntentRefused, match="at the device only"):
         await source.emergency_exit()
+
+
+class EndedDriver:
+    """A driver that shows one snapshot and has ended, as far as its source can see."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stop = asyncio.Event()
+        self.stop = self._stop.set
+        self.stop_wanted = self._stop.wait
+
+    async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
+        yield self._progress, Reporting()
+
+
+def watch(driver: EndedDriver, *, stays_open: bool) -> asyncio.Task[int]:
+    """Follow the source to its end; how many snapshots there were."""
+    source = DriverSource(cast(Driver, driver), emergency_exit_allowed=False, stays_open=stays_open)
+
+    async def count() -> int:
+        return len([pair async for pair in source.snapshots()])
+
+    return asyncio.create_task(count())
+
+
+@pytest.mark.parametrize("stays_open", [True, False])
+async def test_the_page_of_a_locked_device_ends_with_the_agent(stays_open: bool) -> None:
+    driver = EndedDriver(Script().begin().machine.progress)
+    assert await watch(driver, stays_open=stays_open) == 1
+
+
+async def test_the_page_of_an_open_device_waits_for_the_person_or_a_stop() -> None:
+    open_device = Script(EnrollmentType.WINDOWS_MANUAL).begin().assign().play().machine.progress
+    assert open_device.gate is Gate.RELEASED
+    assert await watch(EndedDriver(open_device), stays_open=False) == 1
+    driver = EndedDriver(open_device)
+    watching = watch(driver, stays_open=True)
+    done, _ = await asyncio.wait([watching], timeout=0.05)
+    assert not done, "the person has not read it yet"
+    driver.stop()
+    assert await watching == 1
