@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -185,54 +184,3 @@ def _sentences(
                 "You have enrolled as many devices as you may. Remove one of them and try again.",
                 f"{started.user} has {standing.other_devices} other devices; the limit is {rules.device_limit}.",
             )
-
-
-class Ledger:
-    """Who has which device, for a world without a store: a cohort of a simulation keeps one.
-
-    The store answers the same questions from its tables; both give `decide` a `Standing`.
-    """
-
-    __slots__ = ("_enrolling", "_held", "_owners", "_registered")
-
-    def __init__(
-        self, owners: Mapping[str, str] | None = None, registered: frozenset[str] | None = None
-    ) -> None:
-        """`owners` maps device to user; `registered` is None when every device counts as registered."""
-        self._owners: dict[str, str] = {}
-        self._enrolling: dict[str, str] = {}
-        self._held: dict[str, set[str]] = {}
-        self._registered = registered
-        for device, user in (owners or {}).items():
-            self._owners[device] = user
-            self._hold(device, user)
-
-    def standing(self, device: str, user: str | None) -> Standing:
-        """Where this device and this user stand now."""
-        held: Collection[str] = self._held.get((user or "").casefold(), ())
-        known = self._registered is None or device in self._registered
-        return Standing(
-            owner=self._owners.get(device),
-            other_devices=len(held) - (device in held),
-            registered=known,
-        )
-
-    def admitted(self, device: str, user: str | None) -> None:
-        """The device was admitted and enrolls now."""
-        if user is not None:
-            self._enrolling[device] = user
-            self._hold(device, user)
-
-    def ended(self, device: str, *, success: bool) -> None:
-        """The device's attempt ended; only a success makes it the user's."""
-        user = self._enrolling.pop(device, None)
-        if user is None:
-            return
-        loser = self._owners.get(device) if success else user
-        if success:
-            self._owners[device] = user
-        if loser is not None and not same_user(loser, self._owners.get(device)):
-            self._held[loser.casefold()].discard(device)
-
-    def _hold(self, device: str, user: str) -> None:
-        self._held.setdefault(user.casefold(), set()).add(device)

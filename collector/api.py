@@ -273,13 +273,13 @@ def device_history(
     if not attempts and not registered and presence is None:
         raise HTTPException(404, f"nothing is known of '{device}'; check its id")
     lines = given.store.device_reports(device, limit=limit, before_order=before)
-    wall_ms = given.clock.wall_ms()
+    now_ms, wall_ms = given.clock.now_ms(), given.clock.wall_ms()
     return page.DeviceHistory(
         device=device,
         presence=presence and presence[0],
         presence_at=presence and page.moment(presence[1]),
         registered=registered,
-        attempts=tuple(page.attempt_summary(view) for view in attempts),
+        attempts=tuple(page.attempt_summary(view, now_ms) for view in attempts),
         reports=tuple(page.report_line(seq, stored) for seq, stored in lines),
         losses=tuple(page.loss_line(row) for row in given.store.losses(device)),
         commands=tuple(page.command_line(c, wall_ms) for c in given.commands.of_device(device)),

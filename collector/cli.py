@@ -37,6 +37,7 @@ from collector.api import make_app, stored_lines
 from collector.client import Access, Collector, CollectorRefused, CollectorUnreachable, connected
 from collector.database import StoreFailed
 from collector.files import FileRefused, load, load_rows
+from collector.janitor import CLEAR_AFTER_HOURS
 from collector.keys import KeyRefused, load_or_make
 from collector.mqtt import BrokerAddress, UrlRefused
 from collector.service import CannotServe, ServeSettings, database_url, serve
@@ -117,6 +118,12 @@ def serve_command(
         float,
         typer.Option(min=0.001, max=1e6, help="How much faster than real time the fleet runs."),
     ] = 1.0,
+    clear_after_hours: Annotated[
+        int,
+        typer.Option(
+            min=1, help="How long the broker keeps what it has of a device after its last end."
+        ),
+    ] = CLEAR_AFTER_HOURS,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Serve until SIGINT or SIGTERM.
@@ -137,6 +144,7 @@ def serve_command(
             database=database,
             setup=None if setup is None else load(setup, Setup),
             speed=speed,
+            clear_after_hours=clear_after_hours,
         )
         _run(serve(settings, lambda url: print(f"ready {url}", flush=True)))  # noqa: T201
     except (FileRefused, UrlRefused, CannotServe, KeyRefused) as refused:

@@ -163,7 +163,7 @@ def _raise_for(response: httpx.Response) -> None:
             f"{response.url} answered {response.status_code} and is no collector; check --url"
         ) from None
     if response.status_code == 401:
-        raise CollectorRefused("the token is not the collector's; check --token-file")
+        raise CollectorUnreachable("the token is not the collector's; check --token-file")
     raise CollectorRefused(f"{problem.key}: {problem.message}" if problem.key else problem.message)
 
 

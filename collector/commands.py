@@ -146,6 +146,13 @@ class Commands:
         with self._database.reading() as connection:
             return [(row.device, row.id) for row in connection.execute(query)]
 
+    def lying(self, device: str) -> list[str]:
+        """The ids of the device's commands that still lie in the broker."""
+        table = schema.COMMANDS
+        query = select(table.c.id).where(table.c.device == device, table.c.cleared.is_(False))
+        with self._database.reading() as connection:
+            return list(connection.execute(query.order_by(table.c.id)).scalars())
+
     def cleared(self, command: str) -> None:
         """The retained message is gone."""
         table = schema.COMMANDS

@@ -18,6 +18,8 @@ from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType
 from collector import schema
 from collector.admission import AdmissionRules, Standing, decide
 from collector.database import Database, upsert
+from collector.files import ContentRefused
+from collector.fitting import fitted, overflow
 from collector.profiles import StoredProfile, choose, offer, rank
 from collector.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
 from collector.store import REPORT_CODEC, Key, user_key
@@ -95,9 +97,11 @@ class Desk:
 
         Raises:
             ProfileExists: there is one with this id.
+            ContentRefused: with the items of some enrollment type it does not fit into a message.
         """
         with self._database.writing() as connection:
             stored = entry.stored(_next_priority(connection))
+            _refuse_overflow(connection, stored.profile)
             table = schema.PROFILES
             known = connection.execute(select(table.c.id)).scalars().all()
             if stored.profile.id in known:
@@ -157,14 +161,17 @@ class Desk:
             return _assigned(connection, (device, attempt))
 
     def refresh(self, device: str, attempt: str, now_ms: int) -> Assigned | None:
-        """Choose profile and items anew for an admitted attempt; a new version only when something changed."""
+        """Choose profile and items anew for an admitted attempt; a new version only when something changed.
+
+        A choice that is too large to be sent is not taken: the attempt goes on with what it has.
+        """
         with self._database.writing() as connection:
             current = _assigned(connection, (device, attempt))
             started = _started(connection, (device, attempt))
             if current is None or started is None or isinstance(current.decision, Refused):
                 return current
             fresh = _offer(connection, _policy(connection), device, started)
-            if fresh == current.decision:
+            if fresh == current.decision or overflow(fresh) is not None:
                 return current
             return _decided(connection, (device, attempt), fresh, now_ms)
 
@@ -234,6 +241,18 @@ def _save_profile(connection: Connection, stored: StoredProfile) -> None:
     )
 
 
+def _refuse_overflow(connection: Connection, profile: EspProfile) -> None:
+    organization = _policy(connection).organization
+    for enrollment_type in EnrollmentType:
+        catalogue = _catalogue(connection, enrollment_type)
+        found = overflow(catalogue.largest_offer(organization, profile))
+        if found is not None:
+            raise ContentRefused(
+                found.field,
+                f"with the items of {enrollment_type.value} an assignment {found.sizes}; {found.remedy}",
+            )
+
+
 def _next_priority(connection: Connection) -> int:
     highest = connection.execute(select(func.max(schema.PROFILES.c.priority))).scalar()
     return 1 if highest is None else int(highest) + 1
@@ -266,7 +285,8 @@ def _admit(connection: Connection, policy: _Policy, key: Key, now_ms: int) -> As
     _lock_user(connection, started.user)
     standing = _standing(connection, key[0], started.user)
     offered = _offer(connection, policy, key[0], started)
-    return _decided(connection, key, decide(started, standing, policy.rules, offered), now_ms)
+    decision = fitted(decide(started, standing, policy.rules, offered))
+    return _decided(connection, key, decision, now_ms)
 
 
 def _assigned(connection: Connection, key: Key) -> Assigned | None:

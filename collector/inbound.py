@@ -6,25 +6,30 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
 
 import structlog
 
 from agent.wire.assignment import Assignment
 from agent.wire.codec import PayloadRefused, decode, encode
 from agent.wire.messages import Ack, Presence
-from agent.wire.topics import Channel, DeviceTopic, device_topic, parse, partition_of
+from agent.wire.topics import RETAINED, Channel, DeviceTopic, device_topic, parse, partition_of
 from collector.attempts import AttemptView
 from collector.clock import Clock
 from collector.commands import CommandRow, Commands
 from collector.database import StoreFailed
 from collector.desk import Assigned, Desk
 from collector.intake import Duplicate, Readable, Reason, Refused, StreamRow, Unreadable, read
+from collector.janitor import due
 from collector.keys import Signer
 from collector.metrics import Metrics
 from collector.ports import Delivered
 from collector.store import Arrival, Committed, RefusedPayload, Store, TermLost
 
 LOG = structlog.get_logger("collector.inbound")
+
+CLEAN_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,15 @@ class Outcome:
     lost: frozenset[str] = frozenset()
     stored: bool = True
     """False when the database took nothing of it; devices send it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """Everything that the broker keeps of some devices, to be cleared; chosen at `at_ms`."""
+
+    at_ms: int
+    said: dict[str, tuple[Said, ...]]
+    """By device."""
 
 
 @dataclass(slots=True)
@@ -257,16 +271,8 @@ class Inbound:
             issued_at=datetime.fromtimestamp(assigned.issued_ms / 1000, UTC),
             decision=assigned.decision,
         )
-        try:
-            payload = encode(self._signer.sign(message))
-        except ValueError as refused:
-            LOG.critical(
-                "an assignment is too large to be sent; assign fewer items or shorten their names",
-                device=assigned.device,
-                problem=str(refused)[:200],
-            )
-            return
-        yield self._said(assigned.device, Channel.ASSIGNMENT, payload)
+        # It fits: the desk refuses what would not.
+        yield self._said(assigned.device, Channel.ASSIGNMENT, encode(self._signer.sign(message)))
 
     def reassigned(self, device: str, attempt: str, terms: dict[str, int]) -> list[Said]:
         """Choose anew for an open attempt and say it."""
@@ -299,6 +305,24 @@ class Inbound:
     def cleared(self, command: str) -> None:
         """The broker has the clearing."""
         self._commands.cleared(command)
+
+    def to_clean(self, after_ms: int, terms: dict[str, int]) -> Cleaning:
+        """The devices of the owned partitions whose end is more than `after_ms` ago; only so many at a time."""
+        now_ms = self._clock.now_ms()
+        leftovers = self._store.leftovers(now_ms - after_ms)
+        mine = (one for one in leftovers if partition_of(one.device) in terms)
+        chosen = list(islice(due(mine, now_ms, after_ms), CLEAN_MAX))
+        return Cleaning(now_ms, {device: tuple(self._emptied(device)) for device in chosen})
+
+    def _emptied(self, device: str) -> Iterator[Said]:
+        for channel in RETAINED - {Channel.COMMAND}:
+            yield self._said(device, channel, b"")
+        for command in self._commands.lying(device):
+            yield self.clearing(device, command)
+
+    def cleaned(self, devices: Sequence[str], at_ms: int) -> None:
+        """The broker has the cleaning."""
+        self._store.record_cleared(devices, at_ms)
 
     def _said(
         self, device: str, channel: Channel, payload: bytes, command: str | None = None

@@ -9,16 +9,15 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BaseModel
 
 from agent.wire.assignment import Assignment
+from agent.wire.codec import SIGNATURE_TYPES
 from agent.wire.identity import TrustedKey, key_id
 from agent.wire.messages import Command, Signed
+from agent.wire.topics import Channel
 
 PRIVATE_NAME = "private.pem"
 PUBLIC_NAME = "public.pem"
-ASSIGNMENT_TYPE = "esp-assignment+jws"
-COMMAND_TYPE = "esp-command+jws"
 
 
 class KeyRefused(Exception):
@@ -54,12 +53,9 @@ class Signer:
 
     def sign(self, message: Assignment | Command) -> Signed:
         """The message inside a signature (RFC 7515, EdDSA of RFC 8037)."""
-        kind = ASSIGNMENT_TYPE if isinstance(message, Assignment) else COMMAND_TYPE
-        return self._signed(message, kind)
-
-    def _signed(self, message: BaseModel, kind: str) -> Signed:
+        channel = Channel.ASSIGNMENT if isinstance(message, Assignment) else Channel.COMMAND
         content = message.model_dump_json(exclude_none=True).encode()
-        headers = {"kid": self._kid, "typ": kind}
+        headers = {"kid": self._kid, "typ": SIGNATURE_TYPES[channel]}
         compact = jwt.api_jws.PyJWS().encode(content, self._key, algorithm="EdDSA", headers=headers)
         return Signed.from_compact(compact)
 

@@ -169,6 +169,8 @@ class AttemptSummary(Answer):
     progress_percent: int
     gate: Gate
     end_state: EndState | None
+    silent: bool
+    """Open, and nothing was heard of it for 24 hours."""
     failure: Failure | None
     section: Section | None
     action_name: str | None
@@ -380,7 +382,7 @@ def profile_row(stored: StoredProfile, required_apps: int) -> ProfileRow:
     )
 
 
-def attempt_summary(view: AttemptView) -> AttemptSummary:
+def attempt_summary(view: AttemptView, now_ms: int) -> AttemptSummary:
     """One attempt in a device's history."""
     return AttemptSummary(
         attempt=view.attempt,
@@ -397,6 +399,7 @@ def attempt_summary(view: AttemptView) -> AttemptSummary:
         progress_percent=view.percent,
         gate=view.gate,
         end_state=view.end_state,
+        silent=reports.is_silent(view, now_ms),
         failure=view.failure,
         section=view.section,
         action_name=view.action_name,

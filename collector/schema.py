@@ -148,6 +148,14 @@ PRESENCE: Final = Table(
     Column("seen_ms", BigInteger, nullable=False),
 )
 
+CLEARED: Final = Table(
+    "cleared",
+    METADATA,
+    Column("device", _Name, primary_key=True),
+    Column("cleared_ms", BigInteger, nullable=False),
+)
+"""When the devices' retained messages were last taken out of the broker."""
+
 ASSIGNMENTS: Final = Table(
     "assignments",
     METADATA,

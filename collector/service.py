@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import signal
 import socket
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from collector.clock import ScaledClock
 from collector.commands import CommandRow, Commands
 from collector.desk import Desk
 from collector.inbound import Inbound
+from collector.janitor import CLEAR_AFTER_HOURS, HOUR_MS
 from collector.keys import Signer, load_or_make, load_or_make_token
 from collector.metrics import Metrics
 from collector.mqtt import BrokerAddress, MqttBroker
+from collector.ports import Broker, BrokerLost, BrokerRefused
 from collector.setup import Setup
 from collector.store import Store
 from collector.subscriber import Subscriber
@@ -48,6 +51,7 @@ class ServeSettings:
     """None keeps a SQLite file in the data directory."""
     setup: Setup | None = None
     speed: float = 1.0
+    clear_after_hours: int = CLEAR_AFTER_HOURS
 
 
 def database_url(data: Path) -> str:
@@ -93,7 +97,7 @@ async def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> Non
     """Serve until SIGINT or SIGTERM; `on_ready` gets the API's URL once API and broker are there.
 
     Raises:
-        CannotServe: the address is taken.
+        CannotServe: the address is taken, or the broker refuses the account.
         StoreFailed: the store can't be opened.
         KeyRefused: the signing key can't be read.
     """
@@ -123,6 +127,7 @@ async def _run(
     if settings.setup is not None:
         desk.apply(settings.setup, clock.now_ms())
     broker = MqttBroker(settings.broker)
+    await _try_account(broker, settings.broker)
     inbound = Inbound(
         tenant=settings.tenant,
         store=store,
@@ -139,6 +144,7 @@ async def _run(
         broker=broker,
         inbound=inbound,
         metrics=metrics,
+        clear_after_ms=settings.clear_after_hours * HOUR_MS,
     )
     given = Services(
         store=store,
@@ -159,6 +165,21 @@ async def _run(
         timeout_graceful_shutdown=2,
     )
     await _together(_Server(config), listener, subscriber, on_ready)
+
+
+async def _try_account(broker: Broker, address: BrokerAddress) -> None:
+    """A wrong account is told at once; a broker that is not there yet is waited for."""
+    try:
+        async with broker.connect(f"esp-collector-asks-{uuid.uuid4()}", None):
+            return
+    except BrokerRefused as refused:
+        who = f"account '{address.username}'" if address.username else "client without an account"
+        raise CannotServe(
+            f"the broker at {address.host}:{address.port} refuses this {who} ({refused}); "
+            "give the file that `esp-broker init` wrote as --identity"
+        ) from None
+    except BrokerLost as lost:
+        LOG.warning("the broker is not there yet", problem=str(lost))
 
 
 async def _together(

@@ -14,8 +14,22 @@ from pydantic import (
     model_validator,
 )
 
-from agent.wire.assignment import ITEMS_MAX, AssignedItem, PersonScreens, check_dependencies
-from agent.wire.base import CustomMessage, DeviceId, Identifier, Name, Text, UserName
+from agent.wire.assignment import (
+    ITEMS_MAX,
+    Admitted,
+    AssignedItem,
+    PersonScreens,
+    check_dependencies,
+)
+from agent.wire.base import (
+    USER_LENGTH_MAX,
+    CustomMessage,
+    DeviceId,
+    Identifier,
+    Name,
+    Text,
+    UserName,
+)
 from agent.wire.profile import (
     AccountSetupSettings,
     BlockingApps,
@@ -26,6 +40,7 @@ from agent.wire.profile import (
 )
 from agent.wire.vocabulary import EnrollmentType, ItemKind
 from collector.admission import AdmissionRules
+from collector.fitting import overflow
 from collector.profiles import ALL_DEVICES, StoredProfile
 
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -110,6 +125,16 @@ class Catalogue(Strict):
         check_dependencies(items)
         return items
 
+    def largest_offer(self, organization: str, profile: EspProfile) -> Admitted:
+        """What a device gets with this profile when its user has the longest of names."""
+        return Admitted(
+            organization=organization,
+            user="u" * USER_LENGTH_MAX,
+            profile=profile,
+            items=self.items,
+            screens=self.screens,
+        )
+
 
 class Group(Strict):
     """Who is in a group."""
@@ -152,6 +177,7 @@ class Setup(Strict):
                 f"'{defaults[0]}' and '{defaults[1]}' are both default; keep one default profile"
             )
         self._blocking_apps_exist()
+        self._assignments_fit()
         return self
 
     def _blocking_apps_exist(self) -> None:
@@ -170,6 +196,23 @@ class Setup(Strict):
                         f"profiles[{index}].blocking_apps: there is no app '{app}' in the catalogue; "
                         f"add it there or use one of: {known}"
                     )
+
+    def _assignments_fit(self) -> None:
+        profiles = [(f"profiles[{i}]", entry.profile) for i, entry in enumerate(self.profiles)]
+        if not any(entry.default for entry in self.profiles):
+            profiles.append(("profiles", default_entry().profile))
+        for enrollment_type, catalogue in self.catalogue.items():
+            for key, profile in profiles:
+                found = overflow(catalogue.largest_offer(self.organization, profile))
+                if found is None:
+                    continue
+                items = f"catalogue.{enrollment_type.value}.items"
+                where, other = items, f"profile '{found.profile}'"
+                if not found.is_of_items:
+                    where, other = f"{key}.{found.field}", f"the items of {enrollment_type.value}"
+                raise ValueError(
+                    f"{where}: with {other} an assignment {found.sizes}; {found.remedy}"
+                )
 
 
 def default_entry() -> ProfileEntry:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from agent.wire.codec import JsonCodec
 from agent.wire.events import AttemptStarted, CommandAnswered, Report
 from agent.wire.messages import Presence
-from agent.wire.progress import Failure
 from agent.wire.topics import PARTITIONS as ALL_PARTITIONS
-from agent.wire.vocabulary import EndState, EnrollmentType, Gate, Phase, Section, Stage
 from collector import schema
 from collector.attempts import Attempts, AttemptView, StoredReport
 from collector.database import Database, StoreFailed, upsert
@@ -32,12 +32,15 @@ from collector.intake import (
     Unreadable,
     fold,
 )
+from collector.janitor import Leftover
 
 SET_ASIDE_MAX: Final = 1_000
 PAYLOAD_HEAD_BYTES: Final = 1_024
 # SQLite binds at most 32,766 values in one statement.
 _CHUNK: Final = 5_000
 
+# The attempts table has a column for each field of the view, under the same name.
+_VIEW: Final[TypeAdapter[AttemptView]] = TypeAdapter(AttemptView)
 REPORT_CODEC: Final[JsonCodec[Report]] = JsonCodec(Report)
 
 Key = tuple[str, str]
@@ -338,6 +341,38 @@ class Store:
             row = connection.execute(query.limit(1)).first()
         return None if row is None else (row.state, row.seen_ms)
 
+    def leftovers(self, ended_by_ms: int) -> Iterator[Leftover]:
+        """Devices whose latest attempt ended by then, and that were not cleared since they were last heard of.
+
+        Those that ended first come first.
+        """
+        attempts, presence, cleared = schema.ATTEMPTS, schema.PRESENCE, schema.CLEARED
+        query = (
+            select(attempts.c.device, attempts.c.ended_ms, presence.c.state)
+            .outerjoin(presence, presence.c.device == attempts.c.device)
+            .outerjoin(cleared, cleared.c.device == attempts.c.device)
+            .where(attempts.c.latest, attempts.c.ended_ms <= ended_by_ms)
+            .where(
+                cleared.c.cleared_ms.is_(None)
+                | (cleared.c.cleared_ms < attempts.c.ended_ms)
+                | (cleared.c.cleared_ms < presence.c.seen_ms)
+            )
+            .order_by(attempts.c.ended_ms, attempts.c.device)
+            .order_by(presence.c.seen_ms, presence.c.session)
+        )
+        with self.database.reading() as connection:
+            found = connection.execute(query).yield_per(1_000)
+            for (device, ended_ms), rows in groupby(found, lambda r: (r.device, r.ended_ms)):
+                # Of a device with several streams the newest word counts.
+                *_, newest = rows
+                yield Leftover(device, ended_ms, newest.state)
+
+    def record_cleared(self, devices: Iterable[str], cleared_ms: int) -> None:
+        """The broker has nothing of these devices any more."""
+        values = [{"device": device, "cleared_ms": cleared_ms} for device in devices]
+        with self.database.writing() as connection:
+            upsert(connection, schema.CLEARED, values)
+
     def refusals(self) -> dict[str, int]:
         """How many payloads were refused, by reason."""
         table = schema.REFUSALS
@@ -401,15 +436,6 @@ class Store:
             connection.execute(delete(schema.ATTEMPTS))
             _save_views(connection, fresh)
         return len(fresh.all())
-
-
-def stored_reports(url: str) -> list[StoredRow]:
-    """Every stored report of the store at this URL."""
-    store = Store(url, now_ms=0)
-    try:
-        return list(store.stored_rows())
-    finally:
-        store.close()
 
 
 def _keep_presence(connection: Connection, presence: Presence, now_ms: int) -> bool:
@@ -569,66 +595,11 @@ def _save_views(connection: Connection, attempts: Attempts) -> None:
 
 
 def _view_values(view: AttemptView) -> dict[str, Any]:
-    return {
-        "device": view.device,
-        "attempt": view.attempt,
-        "stream": view.stream,
-        "first_order": view.first_order,
-        "latest": view.latest,
-        "begun_ms": view.begun_ms,
-        "updated_ms": view.updated_ms,
-        "attempt_ms": view.attempt_ms,
-        "stage": view.stage.value,
-        "percent": view.percent,
-        "number": view.number,
-        "enrollment_type": view.enrollment_type and view.enrollment_type.value,
-        "platform": view.platform,
-        "os_version": view.os_version,
-        "user": view.user,
-        "user_key": user_key(view.user),
-        "phase": view.phase and view.phase.value,
-        "gate": view.gate.value,
-        "waits_on_error": view.waits_on_error,
-        "failure": view.failure and view.failure.model_dump(mode="json"),
-        "end_state": view.end_state and view.end_state.value,
-        "ended_ms": view.ended_ms,
-        "section": view.section and view.section.value,
-        "action_name": view.action_name,
-        "user_action": view.user_action,
-    }
+    return {**_VIEW.dump_python(view, mode="json"), "user_key": user_key(view.user)}
 
 
 def _view(row: Mapping[Any, Any]) -> AttemptView:
-    return AttemptView(
-        device=row["device"],
-        attempt=row["attempt"],
-        stream=row["stream"],
-        first_order=row["first_order"],
-        latest=row["latest"],
-        begun_ms=row["begun_ms"],
-        updated_ms=row["updated_ms"],
-        attempt_ms=row["attempt_ms"],
-        stage=Stage(row["stage"]),
-        percent=row["percent"],
-        number=row["number"],
-        enrollment_type=_optional(EnrollmentType, row["enrollment_type"]),
-        platform=row["platform"],
-        os_version=row["os_version"],
-        user=row["user"],
-        phase=_optional(Phase, row["phase"]),
-        gate=Gate(row["gate"]),
-        waits_on_error=row["waits_on_error"],
-        failure=None if row["failure"] is None else Failure.model_validate(row["failure"]),
-        end_state=_optional(EndState, row["end_state"]),
-        ended_ms=row["ended_ms"],
-        section=_optional(Section, row["section"]),
-        action_name=row["action_name"],
-        user_action=row["user_action"],
-    )
-
-
-def _optional(kind: Any, value: str | None) -> Any:
-    return None if value is None else kind(value)
+    return _VIEW.validate_python(dict(row))
 
 
 def user_key(user: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,6 +19,7 @@ from agent.wire.messages import CollectorState
 from agent.wire.topics import collector_filters, collector_topic, parse
 from collector.database import StoreFailed
 from collector.inbound import Inbound, Said, Taken
+from collector.janitor import CLEAR_AFTER_HOURS, HOUR_MS
 from collector.metrics import Metrics
 from collector.ports import Broker, BrokerLost, BrokerRefused, Connection, Delivered, Will
 
@@ -28,6 +29,7 @@ QUEUE_MAX: Final = 5_000
 BATCH_MAX: Final = 500
 PUBLISH_MAX: Final = 100
 SWEEP_S: Final = 30.0
+CLEAN_S: Final = 300.0
 STORE_RETRY_S: Final = 1.0
 
 T = TypeVar("T")
@@ -98,6 +100,7 @@ class PartitionOwner:
         self._link = link.Link(limits=limits)
         self._topic = str(collector_topic(tenant, partition))
         self._deposed = asyncio.Event()
+        self._complained = False
 
     @property
     def problem(self) -> str:
@@ -136,11 +139,17 @@ class PartitionOwner:
             except BrokerRefused as error:
                 self._feed(link.ConnectionRefused(str(error), random.random()))
             if not self._deposed.is_set():
-                LOG.warning("no connection", partition=self.partition, problem=self._link.problem)
+                self._complain()
                 await self._wait()
 
     def _feed(self, event: link.Event) -> None:
         self._link.handle(event, _now_ms())
+
+    def _complain(self) -> None:
+        """One line for a trouble, however often it is tried again."""
+        if not self._complained:
+            LOG.warning("no connection", partition=self.partition, problem=self._link.problem)
+        self._complained = True
 
     async def _wait(self) -> None:
         deadline_ms = self._link.next_deadline_ms()
@@ -167,6 +176,7 @@ class PartitionOwner:
             await connection.publish(self._topic, self._state("online"))
             self._feed(link.ConnectionOpened())
             self._connection = connection
+            self._complained = False
             self.online.set()
             self._metrics.partitions_online.inc()
             try:
@@ -263,8 +273,11 @@ class Subscriber:
         metrics: Metrics,
         limits: link.LinkLimits | None = None,
         queue_max: int = QUEUE_MAX,
+        clear_after_ms: int = CLEAR_AFTER_HOURS * HOUR_MS,
     ) -> None:
+        """`clear_after_ms`: how long after its end a device's retained messages stay, by the collector's clock."""
         self._terms = dict(terms)
+        self._clear_after_ms = clear_after_ms
         self._inbound = inbound
         self._metrics = metrics
         self._queue: asyncio.Queue[Taken] = asyncio.Queue(queue_max)
@@ -293,7 +306,8 @@ class Subscriber:
         try:
             async with asyncio.TaskGroup() as group:
                 committer = group.create_task(self._commit_forever(), name="committer")
-                sweeper = group.create_task(self._sweep_forever(), name="sweeper")
+                sweeper = group.create_task(_repeat(self._sweep, SWEEP_S), name="sweeper")
+                janitor = group.create_task(_repeat(self.clean, CLEAN_S), name="janitor")
                 owners = [
                     group.create_task(owner.run(), name=f"partition-{p}")
                     for p, owner in self.owners.items()
@@ -301,6 +315,7 @@ class Subscriber:
                 await asyncio.wait(owners)
                 committer.cancel()
                 sweeper.cancel()
+                janitor.cancel()
         finally:
             for welcome in self._welcomes:
                 welcome.cancel()
@@ -378,17 +393,33 @@ class Subscriber:
         except StoreFailed as failure:
             LOG.warning("could not greet the devices", partition=partition, problem=str(failure))
 
-    async def _sweep_forever(self) -> None:
-        while True:
-            try:
-                await self._sweep()
-            except StoreFailed as failure:
-                LOG.warning("could not look for finished commands", problem=str(failure))
-            await asyncio.sleep(SWEEP_S)
-
     async def _sweep(self) -> None:
         """Take commands that are over out of the broker."""
         for command, said in await self.in_store_thread(self._inbound.to_clear):
             owner = self.owners.get(said.partition)
             if owner is not None and await owner.publish(said.topic, said.payload):
                 await self.in_store_thread(partial(self._inbound.cleared, command))
+
+    async def clean(self) -> None:
+        """Take out of the broker what it keeps of devices that ended long ago."""
+        cleaning = await self.in_store_thread(
+            lambda: self._inbound.to_clean(self._clear_after_ms, self._terms)
+        )
+        # All at once, so that nothing which is said to a device that returns now is overtaken by its clearing.
+        done = await asyncio.gather(*(self._publish_all(said) for said in cleaning.said.values()))
+        devices = [device for device, ok in zip(cleaning.said, done, strict=True) if ok]
+        await self.in_store_thread(partial(self._inbound.cleaned, devices, cleaning.at_ms))
+
+    async def _publish_all(self, said: Sequence[Said]) -> bool:
+        """Whether the broker has all of it."""
+        published = [self.owners[one.partition].publish(one.topic, one.payload) for one in said]
+        return all(await asyncio.gather(*published))
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    while True:
+        try:
+            await work()
+        except StoreFailed as failure:
+            LOG.warning("could not tidy up at the broker", problem=str(failure))
+        await asyncio.sleep(pause_s)

@@ -18,7 +18,7 @@ from agent.screen.screen import EspScreen
 from agent.screen.theme import DARK, LIGHT, initial_theme
 from collector.board import rows
 from collector.board.panels import Figures, Panel
-from collector.board.ports import BoardSnapshot, BoardSource, Unanswered
+from collector.board.ports import BoardSnapshot, BoardSource, Unanswered, WatchedScreen
 
 VIEWS: Final = ("active", "failures", "platforms", "profiles")
 WIDE_COLUMNS: Final = 110
@@ -44,7 +44,7 @@ class BoardApp(App[None], inherit_bindings=False):
     #board #panels { height: 1fr; }
     #board #panels Panel { display: none; }
     #board #panels #lower { display: none; height: 7; }
-    #board #panels #failure { display: none; height: 2; padding: 0 1; color: $foreground 70%; }
+    #board #panels #failure { display: none; height: 3; padding: 0 1; color: $foreground 70%; }
     #board #panels.-active #active { display: block; }
     #board #panels.-failures #failures { display: block; }
     #board #panels.-failures #failure { display: block; }
@@ -56,7 +56,7 @@ class BoardApp(App[None], inherit_bindings=False):
     #board #panels.-wide Panel { display: block; }
     #board #panels.-wide #active { margin-bottom: 1; }
     #board #panels.-wide #failures { height: 6; }
-    #board #panels.-wide #failure { display: block; height: 3; }
+    #board #panels.-wide #failure { display: block; }
     #board #panels.-wide #lower { display: block; height: 8; }
     #board #panels.-wide #platforms { width: 2fr; }
     #board #panels.-wide #reasons { width: 1fr; }
@@ -65,6 +65,7 @@ class BoardApp(App[None], inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c,ctrl+q", "leave", "Quit"),
         Binding("enter", "open", "Open", priority=False),
+        Binding("escape", "close_screen", show=False),
         Binding("tab", "app.focus_next", show=False),
         Binding("shift+tab", "app.focus_previous", show=False),
         *(Binding(str(n), f"view('{name}')", show=False) for n, name in enumerate(VIEWS, 1)),
@@ -109,7 +110,12 @@ class BoardApp(App[None], inherit_bindings=False):
                 yield Static(id="failure")
                 with Horizontal(id="lower"):
                     yield Panel("Enrollment by Platform", "", rows.PLATFORMS, "platforms")
-                    yield Panel("Why", "No attempt failed in 7 days.", rows.REASONS, "reasons")
+                    yield Panel(
+                        "Common Failure Reasons",
+                        "No attempt failed in 7 days.",
+                        rows.REASONS,
+                        "reasons",
+                    )
                 yield Panel("ESP Profiles", "There is no profile.", rows.PROFILES, "profiles")
             yield Static(id="hints")
 
@@ -209,9 +215,20 @@ class BoardApp(App[None], inherit_bindings=False):
         for name in ("active", "failures"):
             listing = self._panel(name).listing
             if listing.has_focus and listing.device is not None:
-                source = self._source.screen(listing.device)
-                self.push_screen(EspScreen(source, watching=True, zone=self._zone))
+                self._look_at(self._source.screen(listing.device))
                 return
+
+    def _look_at(self, source: WatchedScreen) -> None:
+        def tell_why_it_ended(_: object) -> None:
+            if source.problem:
+                self.notify(source.problem, markup=False)
+
+        self.push_screen(EspScreen(source, watching=True, zone=self._zone), tell_why_it_ended)
+
+    def action_close_screen(self) -> None:
+        """From a device's screen to the board."""
+        if isinstance(self.screen, EspScreen):
+            self.screen.action_leave()
 
     def action_leave(self) -> None:
         """End the program from the board; a device's screen has its own way out."""

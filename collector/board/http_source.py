@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
-from agent.screen.ports import IntentRefused, ScreenSource
+from agent.screen.ports import IntentRefused
 from agent.wire.messages import (
     CollectLogs,
     CommandAction,
@@ -19,10 +19,12 @@ from agent.wire.messages import (
 )
 from agent.wire.progress import Progress, Reporting
 from agent.wire.vocabulary import Choice, PersonAction
-from collector.board.ports import BoardSnapshot, Unanswered
+from collector.board.ports import BoardSnapshot, Unanswered, WatchedScreen
 from collector.client import Collector, CollectorRefused, CollectorUnreachable
 
 REFRESH_S: Final = 1.0
+# What the broker keeps of a device comes at once.
+FIRST_STATUS_S: Final = 5.0
 
 
 class HttpBoardSource:
@@ -53,7 +55,7 @@ class HttpBoardSource:
         )
         return BoardSnapshot(status, active, failures, profiles)
 
-    def screen(self, device: str) -> ScreenSource:
+    def screen(self, device: str) -> WatchedScreen:
         """One device's screen."""
         return HttpScreenSource(self._collector, device, self._issued_by)
 
@@ -68,12 +70,20 @@ class HttpScreenSource:
         self._collector = collector
         self._device = device
         self._issued_by = issued_by
+        self.problem = ""
 
     async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
-        """The device's status as it changes; ends when the collector can't be asked any more."""
+        """The device's status as it changes; ends when there is none, or the collector can't be asked any more."""
+        statuses = self._collector.screen(self._device)
         try:
-            async for status in self._collector.screen(self._device):
-                yield status.progress, Reporting(connected=True, collector_online=True)
+            async with asyncio.timeout(FIRST_STATUS_S) as patience:
+                async for status in statuses:
+                    patience.reschedule(None)
+                    yield status.progress, Reporting(connected=True, collector_online=True)
+        except TimeoutError:
+            self.problem = (
+                f"There is nothing to see of {self._device}; it comes back when it connects again."
+            )
         except (CollectorUnreachable, CollectorRefused):
             # The board below says why; it asks the same collector.
             return

@@ -29,6 +29,15 @@ class Unanswered:
     since: datetime
 
 
+class WatchedScreen(ScreenSource, Protocol):
+    """One device's screen from afar, which may have nothing to show."""
+
+    @property
+    def problem(self) -> str:
+        """Why it ended by itself, as one sentence; empty where the board says so anyway."""
+        ...
+
+
 class BoardSource(Protocol):
     """Feeds one board."""
 
@@ -36,6 +45,6 @@ class BoardSource(Protocol):
         """What to draw, about once a second."""
         ...
 
-    def screen(self, device: str) -> ScreenSource:
+    def screen(self, device: str) -> WatchedScreen:
         """The screen of one device, live."""
         ...

@@ -59,7 +59,7 @@ PLATFORMS: Final = (
     Column("Avg time", 8, figures=True),
 )
 REASONS: Final = (
-    Column("Common failure reasons", 27, 1),
+    Column("Reason", 27, 1),
     Column("Count", 5, figures=True),
 )
 PROFILES: Final = (
@@ -98,15 +98,15 @@ def active_rows(snapshot: BoardSnapshot, bar_cells: int) -> list[Row]:
 
 def _stage(row: page.ActiveEnrollment) -> Text:
     if row.silent:
-        return _cell("Silent", "yellow")
+        return _cell(f"Silent: {row.stage.value}", "yellow")
     return _cell(row.stage.value, "yellow" if row.stage is Stage.WAITING_FOR_PERSON else "")
 
 
 def bar(percent: int, cells: int) -> Text:
-    """A bar and its figure: `██▌·  65%`."""
+    """A bar and its figure: `━━╸─  65%`."""
     halves = percent * cells * 2 // 100
-    full = "█" * (halves // 2) + "▌" * (halves % 2)
-    return Text.assemble((full, "cyan"), ("·" * (cells - len(full)), "dim"), f"{percent:>4}%")
+    full = "━" * (halves // 2) + "╸" * (halves % 2)
+    return Text.assemble((full, "cyan"), ("─" * (cells - len(full)), "dim"), f"{percent:>4}%")
 
 
 def failure_rows(snapshot: BoardSnapshot) -> list[Row]:

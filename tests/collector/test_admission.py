@@ -9,7 +9,7 @@ from agent.wire.assignment import Admitted, Refused
 from agent.wire.events import AttemptStarted
 from agent.wire.profile import EspProfile
 from agent.wire.vocabulary import EnrollmentType, FailureKind
-from collector.admission import AdmissionRules, Ledger, Standing, code_of, decide, is_older
+from collector.admission import AdmissionRules, Standing, code_of, decide, is_older
 
 OFFER = Admitted(profile=EspProfile(id="default", name="Default ESP"))
 AUTOPILOT = EnrollmentType.WINDOWS_AUTOPILOT
@@ -135,24 +135,3 @@ def test_versions_are_compared_number_by_number(version: str, minimum: str, olde
 def test_a_minimum_that_is_no_version_is_refused_with_the_remedy() -> None:
     with pytest.raises(ValidationError, match=r"is no version; write numbers with dots"):
         AdmissionRules(minimum_os={AUTOPILOT: "latest"})
-
-
-def test_the_ledger_counts_what_a_user_has_and_is_about_to_have() -> None:
-    ledger = Ledger({"A": "ann@x", "B": "ben@x"})
-    assert ledger.standing("C", "Ann@X") == Standing(owner=None, other_devices=1)
-    ledger.admitted("C", "ann@x")
-    assert ledger.standing("D", "ann@x").other_devices == 2
-    assert ledger.standing("C", "ann@x").other_devices == 1, "the device itself is not counted"
-    ledger.ended("C", success=False)
-    assert ledger.standing("D", "ann@x").other_devices == 1
-    ledger.admitted("C", "ann@x")
-    ledger.ended("C", success=True)
-    assert ledger.standing("C", "ben@x") == Standing(owner="ann@x", other_devices=1)
-
-
-def test_the_ledger_moves_a_device_that_somebody_else_enrolled_again() -> None:
-    ledger = Ledger({"A": "ann@x"})
-    ledger.admitted("A", "ben@x")
-    ledger.ended("A", success=True)
-    assert ledger.standing("Z", "ann@x").other_devices == 0
-    assert ledger.standing("Z", "ben@x").other_devices == 1

@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.wire.assignment import AssignedItem
 from agent.wire.messages import RefreshAssignment, Status
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
 from collector.api import Services, make_app
 from collector.commands import CommandRow
 from collector.ports import BrokerLost
-from collector.setup import Registration
+from collector.setup import Catalogue, Registration, Setup
 from tests.collector.board.page_of_the_seed import AT, some_progress
 from tests.collector.fleet import NOON_MS, Office, Reporter, failure
 
@@ -146,6 +147,26 @@ async def test_active_enrollments_have_the_columns_of_the_page(
     assert row["silent"] is False
 
 
+async def test_a_silent_device_is_marked_everywhere_and_still_in_progress(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin(), device.move(40)])
+
+    async def marks() -> tuple[bool, bool, int]:
+        (row,) = (await ask(api, f"{STATUS}/active"))["devices"]
+        (attempt,) = (await ask(api, f"/api/devices/{device.device}"))["attempts"]
+        overview = (await ask(api, STATUS))["overview"]
+        return row["silent"], attempt["silent"], overview["in_progress"]
+
+    office.clock.at_ms += 24 * HOUR_MS
+    assert await marks() == (False, False, 1)
+    office.clock.at_ms += 1
+    assert await marks() == (True, True, 1)
+    office.take_in([device.move(50)])
+    assert await marks() == (False, False, 1)
+
+
 async def test_failures_say_how_long_ago_and_count_their_reasons(
     office: Office, api: httpx.AsyncClient
 ) -> None:
@@ -218,6 +239,18 @@ async def test_a_bad_profile_is_refused_in_one_shape(
     assert error["code"] == "invalid"
     assert error["message"]
     assert error["key"] == key
+
+
+async def test_a_profile_that_makes_assignments_too_large_is_refused_with_the_setting(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    apps = tuple(AssignedItem(id=f"app-{n}", name="x" * 200) for n in range(60))
+    office.desk.apply(Setup(catalogue={EnrollmentType.IOS: Catalogue(items=apps)}), 0)
+    response = await api.post(PROFILES, json={"name": "Long", "custom_message": "漢" * 10_000})
+    assert response.status_code == 422
+    error = response.json()["error"]
+    assert (error["code"], error["key"]) == ("invalid", "custom_message")
+    assert error["message"].endswith("; shorten custom_message or assign fewer items")
 
 
 @pytest.mark.parametrize(

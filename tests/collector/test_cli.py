@@ -6,11 +6,15 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+import httpx
 import pytest
 import structlog
 
 from collector.cli import app
+from collector.mqtt import MqttBroker
+from collector.ports import BrokerRefused
 from tests.collector.fleet import Office, Reporter
 
 
@@ -55,6 +59,7 @@ SERVE = ("serve", "--broker", "mqtt://127.0.0.1:1", "--tenant", "acme")
         (("--database", "nonsense"), "--database 'nonsense' can't be used"),
         (("--database", "sqlite:////nowhere/at/all/x.sqlite"), "the store at sqlite:"),
         (("--log-level", "loud"), "--log-level 'loud' is none"),
+        (("--identity", __file__), "give the collector's file that `esp-broker init` wrote"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(
@@ -66,6 +71,57 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stdout == ""
+
+
+def test_a_setup_that_makes_assignments_too_large_is_told_before_anything_starts(
+    call: Call, tmp_path: Path
+) -> None:
+    apps = [{"id": f"app-{n}", "name": "x" * 200} for n in range(200)]
+    setup = tmp_path / "setup.json"
+    setup.write_text(json.dumps({"catalogue": {"ios": {"items": apps}}}))
+    result = call(*SERVE, "--data", tmp_path / "data", "--setup", setup)
+    assert result.exit_code == 2
+    assert f"{setup}: catalogue.ios.items: " in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["report", "board"])
+def test_a_wrong_token_is_one_sentence_and_exit_code_2(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("wrong")
+
+    async def refused(*_: object, **__: object) -> httpx.Response:
+        answer = {"error": {"code": "unauthorized", "message": "send the header"}}
+        return httpx.Response(401, json=answer, request=httpx.Request("GET", "http://x"))
+
+    monkeypatch.setattr(httpx.AsyncClient, "request", refused)
+    result = call(command, "--url", "http://127.0.0.1:1", "--token-file", token)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "esp-collector: the token is not the collector's; check --token-file\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("account", "named"), [("_collector:x@", "account '_collector'"), ("", "without an account")]
+)
+def test_a_broker_that_refuses_the_account_ends_serve_with_one_sentence(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, account: str, named: str
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise BrokerRefused("Not authorized")
+
+    monkeypatch.setattr(MqttBroker, "connect", refuse)
+    broker = f"mqtt://{account}127.0.0.1:1"
+    result = call("serve", "--data", tmp_path, "--broker", broker, "--port", "0")
+    assert result.exit_code == 2
+    assert f"the broker at 127.0.0.1:1 refuses this {'client ' * (not account)}{named}" in (
+        result.stderr
+    )
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_data_directory_that_cannot_be_written_is_told(call: Call, tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ def test_the_limit_counts_enrolled_and_enrolling_devices_of_the_user(office: Off
     assert kind(begun(office, "D")[1]) is None, "a device that failed is not the user's"
 
 
+def test_one_user_in_two_spellings_has_one_limit(office: Office) -> None:
+    office.desk.apply(Setup(admission=AdmissionRules(device_limit=1)), 0)
+    assert kind(begun(office, "A", "Ann@Company.COM")[1]) is None
+    assert kind(begun(office, "B", ANN)[1]) is FailureKind.DEVICE_LIMIT_EXCEEDED
+
+
 def test_a_refused_attempt_does_not_count_against_the_limit(office: Office) -> None:
     office.desk.apply(Setup(admission=AdmissionRules(device_limit=1)), 0)
     first, decision = begun(office, "A")

@@ -19,7 +19,7 @@ from agent.wire.topics import partition_of
 from agent.wire.vocabulary import EndState, FailureKind
 from collector.database import StoreFailed
 from collector.intake import Loss, Reason, Refused, StreamRow, Unreadable, read
-from collector.store import SET_ASIDE_MAX, Arrival, RefusedPayload, Store, TermLost, stored_reports
+from collector.store import SET_ASIDE_MAX, Arrival, RefusedPayload, Store, TermLost
 from tests.collector.fleet import (
     NOON_MS,
     TENANT,
@@ -56,8 +56,8 @@ def test_what_is_stored_survives_and_streams_go_on_where_they_were(tmp_path: Pat
     assert second.store.id == store_id
     assert second.store.stream(device.device, device.stream).last_seq == 3
     assert second.store.losses() == []
+    assert [r.seq for r in second.store.stored_rows()] == [1, 2, 3]
     second.close()
-    assert [r.seq for r in stored_reports(f"sqlite:///{tmp_path / 'store.sqlite'}")] == [1, 2, 3]
 
 
 def test_a_commit_is_all_or_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -378,7 +378,9 @@ async def test_while_the_store_is_slow_no_more_is_read_than_the_queue_holds(
         await ack(broker, device, 21)
 
 
-async def test_a_broker_that_refuses_is_tried_again_and_shown(office: Office) -> None:
+async def test_a_broker_that_refuses_is_tried_again_and_shown_once(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
     broker = PaperBroker(refuses=True)
     subscriber = Subscriber(
         tenant=TENANT,
@@ -393,6 +395,7 @@ async def test_a_broker_that_refuses_is_tried_again_and_shown(office: Office) ->
     # By the second refusal the first one has been dealt with.
     await broker.until(lambda: sum(kind == "refused" for kind, *_ in broker.log) == 2)
     assert "refuses" in subscriber.owners["0"].problem
+    assert capsys.readouterr().out.count("no connection") == 1, "one line for one trouble"
     broker.refuses = False
     await asyncio.wait_for(subscriber.ready(), timeout=10)
     assert subscriber.owners["0"].problem == ""

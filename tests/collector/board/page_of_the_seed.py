@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from agent.screen.ports import IntentRefused, ScreenSource
+from agent.screen.ports import IntentRefused
 from agent.wire.profile import EspProfile
 from agent.wire.progress import PhaseProgress, Progress, Reporting, RowProgress
 from agent.wire.vocabulary import (
@@ -21,7 +21,7 @@ from agent.wire.vocabulary import (
     Stage,
 )
 from collector import page
-from collector.board.ports import BoardSnapshot, Unanswered
+from collector.board.ports import BoardSnapshot, Unanswered, WatchedScreen
 
 AT = datetime(2025, 6, 15, 12, 0, tzinfo=UTC)
 
@@ -210,6 +210,7 @@ class ShownScreen:
     device: str
     emergency_exit_allowed: bool = False
     can_act: bool = True
+    problem: str = ""
 
     async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
         import asyncio  # noqa: PLC0415
@@ -238,6 +239,6 @@ class ShownBoard:
         for one in self.news:
             yield one
 
-    def screen(self, device: str) -> ScreenSource:
+    def screen(self, device: str) -> WatchedScreen:
         self.opened.append(device)
         return ShownScreen(device)

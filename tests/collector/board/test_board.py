@@ -7,17 +7,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC
 from typing import Any
 
+import httpx
 import pytest
 from textual.pilot import Pilot
 
-from agent.screen.ports import ScreenSource
 from agent.screen.screen import EspScreen
+from agent.wire.codec import decode
+from agent.wire.messages import Status
 from agent.wire.vocabulary import Stage
 from collector import page
 from collector.board import rows
 from collector.board.app import BoardApp
+from collector.board.http_source import HttpScreenSource
 from collector.board.panels import Figures, Listing
-from collector.board.ports import BoardSnapshot, Unanswered
+from collector.board.ports import BoardSnapshot, Unanswered, WatchedScreen
+from collector.client import Collector
 from tests.collector.board.page_of_the_seed import (
     AT,
     ShownBoard,
@@ -25,8 +29,10 @@ from tests.collector.board.page_of_the_seed import (
     active_row,
     empty_page,
     seed_page,
+    some_progress,
 )
 
+PATIENCE_S = 0.02
 NARROW, WIDE = (80, 24), (120, 40)
 Compare = Callable[..., bool]
 
@@ -85,7 +91,7 @@ class Fed:
         while True:
             yield await self.news.get()
 
-    def screen(self, device: str) -> ScreenSource:
+    def screen(self, device: str) -> WatchedScreen:
         self.opened.append(device)
         return ShownScreen(device)
 
@@ -144,7 +150,10 @@ async def test_a_long_table_does_not_scroll_by_itself() -> None:
         assert table(app).device == "D025"
 
 
-async def test_enter_opens_the_devices_screen_and_q_comes_back_to_the_same_row() -> None:
+@pytest.mark.parametrize("key", ["q", "escape"])
+async def test_enter_opens_the_devices_screen_and_a_key_comes_back_to_the_same_row(
+    key: str,
+) -> None:
     source = Fed()
     app = BoardApp(source, zone=UTC)
     async with app.run_test(size=WIDE) as pilot:
@@ -154,10 +163,13 @@ async def test_enter_opens_the_devices_screen_and_q_comes_back_to_the_same_row()
         assert source.opened == ["B"]
         assert [type(screen) for screen in app.screen_stack[1:]] == [EspScreen]
         await fed(pilot, source, with_active("A", "B", "C", "D"))
-        await pilot.press("q")
+        await pilot.press(key)
         await pilot.pause()
         assert app.screen_stack[1:] == []
         assert table(app).device == "B"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.is_running, "only q ends the program"
         await pilot.press("q")
     assert app.return_code == 0
 
@@ -197,6 +209,75 @@ async def test_enter_where_there_is_no_device_does_nothing() -> None:
         assert source.opened == []
 
 
+class Blank(Collector):
+    """A collector that has no status of any device."""
+
+    def __init__(self) -> None:
+        super().__init__(httpx.AsyncClient())
+
+    async def screen(self, device: str) -> AsyncIterator[Status]:
+        await asyncio.Event().wait()
+        yield decode(Status, device)
+
+
+async def test_a_device_of_which_nothing_is_kept_is_told_on_the_board(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.board.http_source.FIRST_STATUS_S", PATIENCE_S)
+
+    class Forgotten(Fed):
+        def screen(self, device: str) -> WatchedScreen:
+            return HttpScreenSource(Blank(), device, "desk")
+
+    source = Forgotten()
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW, notifications=True) as pilot:
+        await fed(pilot, source, with_active("A"))
+        await pilot.press("enter")
+        async with asyncio.timeout(10):
+            while not app._notifications:
+                await pilot.pause()
+        assert app.screen_stack[1:] == []
+        assert [n.message for n in app._notifications] == [
+            "There is nothing to see of A; it comes back when it connects again."
+        ]
+
+
+class Slow(Collector):
+    """A collector whose device has something to show, and something new only later."""
+
+    def __init__(self) -> None:
+        super().__init__(httpx.AsyncClient())
+
+    async def screen(self, device: str) -> AsyncIterator[Status]:
+        progress = some_progress(device)
+        shown = Status(device=device, stream="s", session=1, device_time=AT, progress=progress)
+        yield shown
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(5 * PATIENCE_S, later.set)
+        await later.wait()
+        yield shown
+
+
+async def test_a_device_that_has_nothing_new_to_show_stays_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.board.http_source.FIRST_STATUS_S", PATIENCE_S)
+    source = HttpScreenSource(Slow(), "A", "desk")
+    assert len([snapshot async for snapshot in source.snapshots()]) == 2
+    assert source.problem == ""
+
+
+async def test_a_silent_device_says_so_beside_its_stage() -> None:
+    row = active_row("A", None, "Windows 11", Stage.INSTALLING_APPS, 10)
+    whole = with_active()
+    silent = page.ActiveEnrollments(
+        generated_at=AT, devices=(row.model_copy(update={"silent": True}),)
+    )
+    snapshot = BoardSnapshot(whole.status, silent, whole.failures, whole.profiles)
+    assert rows.active_rows(snapshot, 4)[0].cells[3].plain == "Silent: Installing Apps"
+
+
 async def test_the_figures_are_the_pages() -> None:
     app = board(seed_page())
     async with app.run_test(size=WIDE) as pilot:
@@ -224,7 +305,7 @@ async def test_no_size_breaks_it(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ("percent", "text"),
-    [(0, "····   0%"), (12, "····  12%"), (13, "▌···  13%"), (100, "████ 100%")],
+    [(0, "────   0%"), (12, "────  12%"), (13, "╸───  13%"), (100, "━━━━ 100%")],
 )
 def test_the_bar_never_shows_more_than_is_done(percent: int, text: str) -> None:
     assert rows.bar(percent, 4).plain == text
