@@ -151,7 +151,7 @@ def setup_timed_out(minutes: int, running: tuple[str, ...]) -> Failure:
         kind=FailureKind.SETUP_TIMED_OUT,
         code=TIMEOUT_CODE,
         person=f"Setup took longer than the {minutes} minutes that your organization allows.{waited}",
-        engineer=f"the budget of {minutes} minutes ended with {len(running)} items running",
+        engineer=f"the budget of {minutes} minutes ended; items still running: {len(running)}",
     )
 
 
