@@ -35,11 +35,12 @@ app = typer.Typer(
     help="Enrolls this endpoint and keeps it locked until its blocking apps are in.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-EPILOG = f"Exit codes:\n\n{exit_code_table()}"
+EPILOG = f"\b\nExit codes:\n{exit_code_table()}"
 
 Device = Annotated[
     str | None, typer.Option(help="The device id; by default the identity's, or the host name.")
@@ -134,11 +135,10 @@ def run(
 ) -> None:
     """Enroll this endpoint.
 
+    \b
     Examples:
-
-    `esp-agent run --platform windows_autopilot --assignment company.json`
-
-    `esp-agent run --platform ios --device IPHONE-7 --broker mqtts://broker.example:8883 --identity identity.json`
+      esp-agent run --platform windows_autopilot --assignment docs/examples/assignment.json
+      esp-agent run --platform ios --broker mqtts://broker.example:8883 --identity identity.json
     """
     from agent import assembly
 
@@ -180,7 +180,7 @@ def run(
 def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Print one line about this device; the exit code is 3 while its gate is locked, and 0 once it is open.
 
-    Example: `esp-agent status --device LAPTOP-7`
+    Example: esp-agent status --device LAPTOP-7
     """
     from agent import assembly
     from agent.journal import iterate_entries
@@ -220,11 +220,10 @@ def watch(
 ) -> None:
     """Show the screen of another device, live, from its retained status.
 
+    \b
     Examples:
-
-    `esp-agent watch LAPTOP-7 --identity /srv/esp/broker/identities/help-desk.json`
-
-    `esp-agent watch LAPTOP-7 --broker mqtt://127.0.0.1:1883 --once --json`
+      esp-agent watch LAPTOP-7 --identity broker/identities/help-desk.json
+      esp-agent watch LAPTOP-7 --broker mqtt://127.0.0.1:1883 --once --json
     """
     with _told():
         settings = _settings(broker=broker, identity=identity, tenant=tenant)
@@ -247,7 +246,7 @@ def replay(
 ) -> None:
     """Tell, input by input, what a device did: from its journal, which is only read.
 
-    Example: `esp-agent replay ~/.local/state/esp-agent/LAPTOP-7.journal.sqlite3`
+    Example: esp-agent replay ~/.local/state/esp-agent/LAPTOP-7.journal.sqlite3
     """
     from agent.journal import devices_of, iterate_entries
     from agent.replay import moments
@@ -270,7 +269,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of every message, or write one file for each.
 
-    Example: `esp-agent schema --out schemas`
+    Example: esp-agent schema --out schemas
     """
     from agent.wire.codec import json_schemas
 

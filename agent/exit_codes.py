@@ -61,4 +61,4 @@ def exit_code_of(gate: Gate, end_state: EndState | None) -> ExitCode:
 
 def exit_code_table() -> str:
     """All codes with their meanings, for `--help`."""
-    return "\n\n".join(f"{code.value}: {code.meaning}" for code in ExitCode)
+    return "\n".join(f"  {code.value}: {code.meaning}" for code in ExitCode)
