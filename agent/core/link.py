@@ -350,7 +350,7 @@ class Link:
         pause_ms = int(self._limits.refused_ms * (1 + event.draw) / 2)
         self._deadline_ms = now_ms + pause_ms
         self._problem = (
-            f"The broker refuses this device: {event.reason}. Trying again in "
+            f"The broker refuses this account: {event.reason}. Trying again in "
             f"{max(1, pause_ms // 60_000)} min; an administrator has to look at it."
         )
 

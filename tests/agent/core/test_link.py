@@ -119,7 +119,7 @@ def test_a_refusal_waits_long_and_says_so() -> None:
     link = brought_to(LinkState.CONNECTING)
     link.handle(links.ConnectionRefused("Not authorized", 0.999), 0)
     assert 299_000 < (link.next_deadline_ms() or 0) <= 300_000
-    assert "refuses this device: Not authorized" in link.problem
+    assert "refuses this account: Not authorized" in link.problem
     link.handle(DUE, 300_000)
     link.handle(links.ConnectionOpened(), 300_001)
     assert link.problem == ""

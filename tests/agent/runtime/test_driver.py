@@ -351,7 +351,7 @@ async def test_a_refused_device_says_so_and_tries_again(world: World) -> None:
     driver = world.driver()
     async with running(driver) as task:
         _, reporting = await until(driver, lambda _, r: bool(r.problem))
-        assert "refuses this device: Not authorized" in reporting.problem
+        assert "refuses this account: Not authorized" in reporting.problem
         world.broker.refusal = None
         assert (await asyncio.wait_for(asyncio.shield(task), 10)).unacknowledged == 0
 
