@@ -263,6 +263,16 @@ def replay(
                 typer.echo(json.dumps(line) if as_json else f"  {moment.as_line()}")
 
 
+@app.command("transitions")
+def print_transitions() -> None:
+    """Print what the enrollment engine does with each event in each mode, as a table in Markdown."""
+    from agent.core.enrollment import transitions
+
+    typer.echo("| mode | event | then |\n|---|---|---|")
+    for mode, event, then in transitions():
+        typer.echo(f"| {mode} | {event} | {then} |")
+
+
 @app.command()
 def schema(
     out: Annotated[Path | None, typer.Option(help="A folder; one file for each message.")] = None,

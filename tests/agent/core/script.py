@@ -29,7 +29,14 @@ from agent.wire.events import AttemptEnded, Body
 from agent.wire.messages import Command, CommandAction
 from agent.wire.profile import AccountSetupSettings, ErrorHandling, EspProfile
 from agent.wire.progress import Failure, ItemProgress
-from agent.wire.vocabulary import Choice, EnrollmentType, Gate, ItemState, PersonAction
+from agent.wire.vocabulary import (
+    Choice,
+    EnrollmentType,
+    Gate,
+    ItemState,
+    PersonAction,
+    Variant,
+)
 
 MINUTE_MS = 60_000
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,12 +64,16 @@ LENIENT = ErrorHandling(
 Answer = Callable[["Script", do.RunStep], Event | None]
 
 
-def facts(enrollment_type: EnrollmentType = EnrollmentType.WINDOWS_AUTOPILOT) -> DeviceFacts:
+def facts(
+    enrollment_type: EnrollmentType = EnrollmentType.WINDOWS_AUTOPILOT,
+    variant: Variant = Variant.STANDARD,
+) -> DeviceFacts:
     """A device of one type."""
     device, platform, version = PLATFORMS[enrollment_type]
     return DeviceFacts(
         device=device,
         enrollment_type=enrollment_type,
+        variant=variant,
         platform=platform,
         os_version=version,
         agent_version="0.1.0",
@@ -113,9 +124,10 @@ class Script:
         items: Sequence[AssignedItem] = APPS,
         screens: PersonScreens | None = None,
         limits: Limits | None = None,
+        variant: Variant = Variant.STANDARD,
         **settings: Any,
     ) -> None:
-        self.facts = facts(enrollment_type)
+        self.facts = facts(enrollment_type, variant)
         self.machine = Enrollment()
         self.now_ms = 1_000_000
         self.effects: list[Effect] = []

@@ -43,6 +43,7 @@ def openings(story: Script) -> int:
     return sum(b.gate is not Gate.LOCKED for b in story.of(report.GateChanged))
 
 
+@pytest.mark.rule("restart-resumes")
 @pytest.mark.parametrize("kind", EnrollmentType)
 @pytest.mark.parametrize("make", [smooth, rough, stuck])
 @pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])

@@ -70,6 +70,7 @@ PORTAL_TYPES = (EnrollmentType.IOS, EnrollmentType.ANDROID_ENTERPRISE)
 # The happy path, for every type.
 
 
+@pytest.mark.rule("happy-path")
 @pytest.mark.parametrize("kind", EnrollmentType)
 def test_a_good_enrollment_opens_the_gate_once_and_ends_succeeded(kind: EnrollmentType) -> None:
     story = Script(kind, screens=ALL_SCREENS).begin().assign().play()
@@ -89,6 +90,7 @@ def test_nothing_runs_before_the_assignment(kind: EnrollmentType) -> None:
     assert story.machine.progress.stage is Stage.WAITING_FOR_ASSIGNMENT
 
 
+@pytest.mark.rule("order")
 def test_dependencies_come_before_dependants_and_installers_one_at_a_time() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).begin().assign()
     assert [s.item for s in story.of(do.RunStep)] == ["office"]
@@ -96,12 +98,14 @@ def test_dependencies_come_before_dependants_and_installers_one_at_a_time() -> N
     assert [s.item for s in story.of(do.RunStep)] == ["office", "portal", "vpn"]
 
 
+@pytest.mark.rule("order")
 def test_phones_install_side_by_side() -> None:
     story = Script(EnrollmentType.IOS).behave("office", hangs).behave("portal", hangs)
     story.begin().assign().play()
     assert [s.item for s in story.of(do.RunStep)][-2:] == ["office", "portal"]
 
 
+@pytest.mark.rule("blocking-list")
 def test_the_blocking_list_filters_and_pulls_its_dependencies_in() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL, blocking_apps=("vpn", "never-assigned"))
     story.behave("office", hangs).begin().assign().play()
@@ -113,6 +117,7 @@ def test_the_blocking_list_filters_and_pulls_its_dependencies_in() -> None:
     assert not story.machine.is_settled
 
 
+@pytest.mark.rule("gate-waits-for-blocking")
 def test_policies_certificates_and_networks_hold_the_gate_whatever_the_app_list_says() -> None:
     policy = AssignedItem(id="bitlocker", name="BitLocker", kind=ItemKind.POLICY)
     story = Script(EnrollmentType.WINDOWS_MANUAL, items=(policy,), blocking_apps=())
@@ -121,6 +126,7 @@ def test_policies_certificates_and_networks_hold_the_gate_whatever_the_app_list_
     assert story.machine.progress.stage is Stage.APPLYING_POLICIES
 
 
+@pytest.mark.rule("gate-waits-for-blocking")
 def test_account_setup_that_blocks_keeps_the_gate_locked_until_its_end() -> None:
     items = (*APPS, AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT))
     story = Script(items=items, account_setup=BLOCKED_ACCOUNT).behave("teams", hangs)
@@ -129,6 +135,7 @@ def test_account_setup_that_blocks_keeps_the_gate_locked_until_its_end() -> None
     assert story.machine.gate is Gate.LOCKED
 
 
+@pytest.mark.rule("account-not-blocking")
 def test_account_setup_that_does_not_block_opens_the_gate_after_device_setup() -> None:
     story = Script().begin().assign().play(stop_at="sign_in")
     assert story.machine.gate is Gate.RELEASED
@@ -136,6 +143,7 @@ def test_account_setup_that_does_not_block_opens_the_gate_after_device_setup() -
     assert story.of(report.GateChanged)[-1].cause is GateCause.DEVICE_SETUP_COMPLETE
 
 
+@pytest.mark.rule("progress-not-shown")
 def test_device_progress_not_shown_opens_the_gate_once_the_device_is_enrolled() -> None:
     hidden = DeviceSetupSettings(show_progress=False)
     story = Script(device_setup=hidden).behave("office", hangs).begin().assign().play()
@@ -143,6 +151,7 @@ def test_device_progress_not_shown_opens_the_gate_once_the_device_is_enrolled() 
     assert story.of(report.GateChanged)[-1].cause is GateCause.NOTHING_TO_SHOW
 
 
+@pytest.mark.rule("device-not-blocking")
 def test_with_device_blocking_off_continue_is_offered_once_preparation_is_done() -> None:
     free = DeviceSetupSettings(block_until_complete=False)
     story = Script(device_setup=free, error_handling=ErrorHandling()).behave("office", hangs)
@@ -158,6 +167,7 @@ def test_with_device_blocking_off_continue_is_offered_once_preparation_is_done()
 # Refusals.
 
 
+@pytest.mark.rule("refusal")
 def test_a_refusal_ends_the_attempt_with_reason_and_code_before_anything_installs() -> None:
     failure = Failure(
         kind=FailureKind.DIFFERENT_USER,
@@ -181,6 +191,7 @@ def test_an_assignment_for_another_device_or_attempt_or_of_an_old_version_change
     assert len(story.of(do.RunStep)) == runs
 
 
+@pytest.mark.rule("assignment-wait")
 def test_without_an_assignment_the_attempt_ends_after_an_hour() -> None:
     story = Script().begin().wait(59.9)
     assert story.machine.end_state is None
@@ -198,6 +209,7 @@ def test_an_assigned_item_with_the_id_of_a_built_in_step_is_a_clear_failure() ->
 # A blocking item fails.
 
 
+@pytest.mark.rule("automatic-retries")
 def test_three_tries_with_a_growing_pause_then_the_error_screen() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("office", fails_with(1603))
     story.begin().assign().play()
@@ -212,6 +224,7 @@ def test_three_tries_with_a_growing_pause_then_the_error_screen() -> None:
     assert story.machine.gate is Gate.LOCKED
 
 
+@pytest.mark.rule("automatic-retries")
 @pytest.mark.parametrize(("tries", "pause_s"), [(1, 30), (2, 60)])
 def test_the_pause_between_tries_grows(tries: int, pause_s: int) -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL, items=APPS[:1])
@@ -225,6 +238,7 @@ def test_the_pause_between_tries_grows(tries: int, pause_s: int) -> None:
     assert due_ms - before_ms == pause_s * 1000
 
 
+@pytest.mark.rule("automatic-retries")
 def test_a_retry_exit_code_waits_five_minutes() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL, items=APPS[:1])
     story.behave("office", fails_with(1618), hangs)
@@ -233,6 +247,7 @@ def test_a_retry_exit_code_waits_five_minutes() -> None:
     assert story.machine.next_deadline_ms() == story.now_ms + 5 * 60_000
 
 
+@pytest.mark.rule("detection-decides")
 @pytest.mark.parametrize(
     ("exit_code", "detected", "state"),
     [
@@ -253,6 +268,7 @@ def test_detection_decides_over_the_exit_code(
     assert story.item("office").state is state
 
 
+@pytest.mark.rule("failures-told-apart")
 def test_not_detected_and_installer_failed_and_timed_out_are_told_apart() -> None:
     seen = {}
     for name, answer in {"a": fails_with(1603), "b": fails_with(0), "c": hangs}.items():
@@ -268,6 +284,7 @@ def test_not_detected_and_installer_failed_and_timed_out_are_told_apart() -> Non
     }
 
 
+@pytest.mark.rule("order")
 def test_a_failed_dependency_takes_its_dependants_with_it() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("portal", fails_with(1603), done)
     story.behave("portal", fails_with(1603)).begin().assign().play()
@@ -287,6 +304,7 @@ def test_a_dependant_that_does_not_block_says_which_dependency_failed() -> None:
     assert story.item("b").state is ItemState.CANCELLED
 
 
+@pytest.mark.rule("not-applicable")
 def test_not_applicable_is_skipped_and_never_a_failure() -> None:
     def not_applicable(_: Script, step: do.RunStep) -> Event:
         return StepFinished(item=step.item, run=step.run, result=StepResult.NOT_APPLICABLE)
@@ -296,6 +314,7 @@ def test_not_applicable_is_skipped_and_never_a_failure() -> None:
     assert story.end().end_state is EndState.SUCCEEDED
 
 
+@pytest.mark.rule("non-blocking-failure")
 def test_a_failed_item_that_does_not_block_never_holds_the_gate() -> None:
     items = (*APPS, AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT, tries=1))
     story = Script(items=items).behave("teams", fails_with(1603)).begin().assign().play()
@@ -314,6 +333,7 @@ def stuck(**settings: Any) -> Script:
     return story.behave("office", fails_with(1603)).begin().assign().play()
 
 
+@pytest.mark.rule("try-again")
 def test_try_again_detects_what_is_there_and_ends_succeeded_on_retry() -> None:
     story = stuck()
     story.behave("office", done).choose(Choice.TRY_AGAIN).play()
@@ -322,6 +342,7 @@ def test_try_again_detects_what_is_there_and_ends_succeeded_on_retry() -> None:
     assert story.gates() == [Gate.LOCKED, Gate.RELEASED]
 
 
+@pytest.mark.rule("try-again")
 def test_one_item_alone_can_be_tried_again() -> None:
     story = (
         Script(EnrollmentType.IOS).behave("office", fails_with(1)).behave("portal", fails_with(1))
@@ -333,6 +354,7 @@ def test_one_item_alone_can_be_tried_again() -> None:
     assert story.machine.end_state is None, "the other one is still missing"
 
 
+@pytest.mark.rule("try-again")
 def test_the_budget_starts_again_with_a_retry() -> None:
     story = stuck().wait(300)
     assert story.machine.progress.deadline_ms is None
@@ -341,6 +363,7 @@ def test_the_budget_starts_again_with_a_retry() -> None:
     assert story.machine.progress.deadline_ms == attempt_ms + 60 * 60_000
 
 
+@pytest.mark.rule("continue-anyway")
 def test_continue_anyway_bypasses_and_keeps_trying_in_the_background() -> None:
     story = stuck()
     story.behave("office", done).choose(Choice.CONTINUE_ANYWAY)
@@ -354,6 +377,7 @@ def test_continue_anyway_bypasses_and_keeps_trying_in_the_background() -> None:
     assert story.machine.end_state is EndState.BYPASSED, "never shown as a plain success"
 
 
+@pytest.mark.rule("reset-device")
 def test_reset_ends_the_attempt_and_asks_for_a_wipe() -> None:
     story = stuck().choose(Choice.RESET_DEVICE)
     assert story.end().end_state is EndState.RESET
@@ -363,6 +387,7 @@ def test_reset_ends_the_attempt_and_asks_for_a_wipe() -> None:
     assert story.machine.end_state is EndState.SUCCEEDED
 
 
+@pytest.mark.rule("choices-by-profile")
 @pytest.mark.parametrize(
     ("choice", "setting"),
     [
@@ -385,6 +410,7 @@ def test_what_the_profile_forbids_is_not_offered_and_refused_with_a_reason(
     assert len(story.effects) == before
 
 
+@pytest.mark.rule("nobody-comes-back")
 def test_with_no_way_out_the_attempt_ends_at_once() -> None:
     nothing = ErrorHandling(allow_retry=False, allow_log_collection=True)
     story = stuck(error_handling=nothing)
@@ -393,6 +419,7 @@ def test_with_no_way_out_the_attempt_ends_at_once() -> None:
     assert story.machine.progress.choices == (Choice.COLLECT_LOGS,)
 
 
+@pytest.mark.rule("nobody-comes-back")
 def test_nobody_comes_back_for_24_hours() -> None:
     story = stuck().wait(24 * 60 - 1)
     assert story.machine.end_state is None
@@ -401,6 +428,7 @@ def test_nobody_comes_back_for_24_hours() -> None:
     assert story.machine.gate is Gate.LOCKED
 
 
+@pytest.mark.rule("skip-account-setup")
 def test_skipping_account_setup_releases_and_succeeds() -> None:
     items = (*APPS, AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT))
     story = Script(items=items, account_setup=BLOCKED_ACCOUNT).behave("teams", hangs)
@@ -412,6 +440,7 @@ def test_skipping_account_setup_releases_and_succeeds() -> None:
     assert story.end().account_setup is RowState.SKIPPED
 
 
+@pytest.mark.rule("skip-account-setup")
 def test_skipping_is_refused_when_the_profile_does_not_allow_it() -> None:
     closed = BLOCKED_ACCOUNT.model_copy(update={"allow_skip": False})
     story = Script(account_setup=closed).begin().assign().play(stop_at="sign_in")
@@ -420,6 +449,7 @@ def test_skipping_is_refused_when_the_profile_does_not_allow_it() -> None:
     assert story.machine.refusal == "the profile does not allow to skip account setup"
 
 
+@pytest.mark.rule("details-off")
 def test_details_stay_hidden_when_the_profile_says_so() -> None:
     hidden = LENIENT.model_copy(update={"show_details": False})
     story = stuck(error_handling=hidden, custom_message="Call 4711.")
@@ -433,6 +463,7 @@ def test_details_stay_hidden_when_the_profile_says_so() -> None:
 # Time.
 
 
+@pytest.mark.rule("timeout")
 @pytest.mark.parametrize("minutes", [1, 60, 90])
 def test_the_budget_ends_in_the_error_screen_that_names_what_was_running(minutes: int) -> None:
     item = AssignedItem(id="slow", name="Slow App", install_limit_minutes=1440)
@@ -448,6 +479,7 @@ def test_the_budget_ends_in_the_error_screen_that_names_what_was_running(minutes
     assert story.end().end_state is EndState.TIMED_OUT
 
 
+@pytest.mark.rule("timeout")
 def test_the_account_budget_is_its_own_and_starts_after_sign_in() -> None:
     items = (*APPS, AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT))
     story = Script(items=items, account_setup=BLOCKED_ACCOUNT).behave("teams", hangs)
@@ -458,6 +490,7 @@ def test_the_account_budget_is_its_own_and_starts_after_sign_in() -> None:
     assert progress.deadline_ms == progress.attempt_ms + 60 * 60_000
 
 
+@pytest.mark.rule("timeout")
 def test_a_restart_changes_no_budget() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("office", hangs).begin().assign().play()
     before = story.machine.progress.deadline_ms
@@ -465,6 +498,7 @@ def test_a_restart_changes_no_budget() -> None:
     assert story.machine.progress.deadline_ms == before
 
 
+@pytest.mark.rule("attestation-cap")
 def test_attestation_is_capped_at_seven_minutes() -> None:
     story = Script().behave("tpm_attestation", hangs).begin().assign().play().wait(7)
     failure = story.machine.progress.failure
@@ -484,6 +518,7 @@ def test_late_answers_of_a_cancelled_run_do_not_count() -> None:
 # Restarts.
 
 
+@pytest.mark.rule("reboots")
 def test_a_soft_reboot_is_coalesced_at_the_end_of_the_phase() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL)
     story.behave("office", fails_with(3010, detected=True))
@@ -494,6 +529,7 @@ def test_a_soft_reboot_is_coalesced_at_the_end_of_the_phase() -> None:
     assert story.end().end_state is EndState.SUCCEEDED
 
 
+@pytest.mark.rule("reboots")
 def test_after_a_hard_reboot_the_same_item_is_detected_before_anything_else_installs() -> None:
     def reboots(_: Script, step: do.RunStep) -> Event:
         return StepFinished(
@@ -509,6 +545,7 @@ def test_after_a_hard_reboot_the_same_item_is_detected_before_anything_else_inst
     assert story.end().end_state is EndState.SUCCEEDED
 
 
+@pytest.mark.rule("reboots")
 def test_the_loop_breaker_stops_the_fifth_reboot_of_one_item() -> None:
     def reboots(_: Script, step: do.RunStep) -> Event:
         return StepFinished(
@@ -520,6 +557,7 @@ def test_the_loop_breaker_stops_the_fifth_reboot_of_one_item() -> None:
     assert story.failure().kind is FailureKind.REBOOT_LOOP
 
 
+@pytest.mark.rule("restart-resumes")
 def test_after_a_crash_what_was_running_is_detected_not_run_again() -> None:
     story = Script().behave("office", hangs).begin().assign().play()
     old = story.of(do.RunStep)[-1]
@@ -537,6 +575,7 @@ def test_after_a_crash_the_prompt_and_the_error_screen_are_there_again() -> None
     assert [e for e in stuck().feed(Restarted(planned=False)) if isinstance(e, do.OfferChoices)]
 
 
+@pytest.mark.rule("restart-resumes")
 def test_a_reset_cut_short_by_a_power_cut_is_asked_for_again() -> None:
     story = stuck().choose(Choice.RESET_DEVICE)
     assert do.ResetDevice() in story.feed(Restarted(planned=False))
@@ -545,6 +584,7 @@ def test_a_reset_cut_short_by_a_power_cut_is_asked_for_again() -> None:
 # Persons.
 
 
+@pytest.mark.rule("thirty-minutes")
 @pytest.mark.parametrize("kind", PORTAL_TYPES)
 def test_thirty_minutes_of_silence_end_the_attempt_as_abandoned(kind: EnrollmentType) -> None:
     story = Script(kind).begin().assign().wait(29.999)
@@ -560,6 +600,7 @@ def test_thirty_minutes_of_silence_end_the_attempt_as_abandoned(kind: Enrollment
     assert story.machine.gate is Gate.LOCKED
 
 
+@pytest.mark.rule("thirty-minutes")
 def test_the_thirty_minutes_run_over_the_whole_span_machine_time_included() -> None:
     story = Script(EnrollmentType.IOS).behave("profile_installation", hangs)
     story.begin().assign().play(stop_at="install_profile").wait(25)
@@ -569,6 +610,7 @@ def test_the_thirty_minutes_run_over_the_whole_span_machine_time_included() -> N
     assert story.end().user_action == "Exceeded 30 minutes"
 
 
+@pytest.mark.rule("explicit-halt")
 @pytest.mark.parametrize(
     ("item", "action", "user_action"),
     [
@@ -601,6 +643,7 @@ def test_cancelling_remote_management_is_a_cancelled_enrollment() -> None:
     assert "User cancelled enrollment" in story.end_failure().engineer
 
 
+@pytest.mark.rule("coming-back")
 def test_coming_back_is_a_new_attempt() -> None:
     story = Script(EnrollmentType.IOS).begin().assign()
     story.act("set_up_access", PersonAction.POSTPONE)
@@ -612,6 +655,7 @@ def test_coming_back_is_a_new_attempt() -> None:
     ]
 
 
+@pytest.mark.rule("superseded")
 def test_a_new_attempt_supersedes_an_open_one() -> None:
     story = Script().behave("office", hangs).begin().assign().play().begin("attempt-2")
     assert story.end().end_state is EndState.SUPERSEDED
@@ -622,6 +666,7 @@ def test_a_new_attempt_supersedes_an_open_one() -> None:
 # Commands.
 
 
+@pytest.mark.rule("commands-once")
 def test_a_command_runs_once_whatever_is_delivered_again() -> None:
     story = stuck().behave("office", hangs)
     command = story.command(RetryPhase())
@@ -633,6 +678,7 @@ def test_a_command_runs_once_whatever_is_delivered_again() -> None:
     assert story.of(report.ChoiceMade)[0].command == command.id
 
 
+@pytest.mark.rule("commands-once")
 def test_executed_commands_survive_a_reset() -> None:
     story = stuck()
     command = story.command(CollectLogs())
@@ -642,6 +688,7 @@ def test_executed_commands_survive_a_reset() -> None:
     assert len(story.of(report.CommandAnswered)) == 1
 
 
+@pytest.mark.rule("commands-refused")
 @pytest.mark.parametrize(
     ("changes", "expired", "reason"),
     [
@@ -662,6 +709,7 @@ def test_a_misdirected_or_old_command_is_refused_and_answered(
     assert story.machine.gate is Gate.LOCKED
 
 
+@pytest.mark.rule("commands-refused")
 def test_a_command_can_not_do_what_the_profile_forbids() -> None:
     story = stuck(error_handling=ErrorHandling(allow_retry=True))
     story.feed(CommandReceived(command=story.command(ContinueAnyway())))
@@ -676,6 +724,7 @@ def test_retrying_one_item_by_command() -> None:
     assert story.end().end_state is EndState.SUCCEEDED_ON_RETRY
 
 
+@pytest.mark.rule("extend-timeout")
 def test_the_timeout_can_be_extended_while_it_runs() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("office", hangs).begin().assign().play()
     before = story.machine.progress.deadline_ms or 0
@@ -687,6 +736,7 @@ def test_the_timeout_can_be_extended_while_it_runs() -> None:
     assert not story.of(report.CommandAnswered)[-1].executed
 
 
+@pytest.mark.rule("refresh-assignment")
 def test_refreshing_the_assignment_keeps_what_is_done_and_adds_what_is_new() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("vpn", hangs).begin().assign().play()
     story.feed(CommandReceived(command=story.command(RefreshAssignment())))
@@ -706,6 +756,7 @@ def test_refreshing_the_assignment_keeps_what_is_done_and_adds_what_is_new() -> 
     assert percent <= 100
 
 
+@pytest.mark.rule("collect-logs")
 def test_logs_are_collected_and_their_path_is_reported() -> None:
     story = stuck().choose(Choice.COLLECT_LOGS)
     assert do.CollectLogs(None) in story.effects
@@ -713,6 +764,7 @@ def test_logs_are_collected_and_their_path_is_reported() -> None:
     assert story.of(report.LogsCollected)[0].path == "logs.zip"
 
 
+@pytest.mark.rule("emergency-exit")
 def test_the_emergency_exit_bypasses_and_is_reported() -> None:
     story = Script().behave("office", hangs).begin().assign().play()
     story.feed(EmergencyExitUsed())
@@ -724,6 +776,7 @@ def test_the_emergency_exit_bypasses_and_is_reported() -> None:
 # Progress.
 
 
+@pytest.mark.rule("progress")
 def test_progress_is_work_done_and_never_falls() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("office", hangs).begin().assign().play()
     seen = []
@@ -735,6 +788,7 @@ def test_progress_is_work_done_and_never_falls() -> None:
     assert story.machine.progress.percent == seen[-1], "time alone is no progress"
 
 
+@pytest.mark.rule("remaining-time")
 def test_the_remaining_time_is_a_range_that_narrows_and_is_unknown_while_a_person_is_waited_for() -> (
     None
 ):
@@ -749,6 +803,7 @@ def test_the_remaining_time_is_a_range_that_narrows_and_is_unknown_while_a_perso
     assert Script(EnrollmentType.IOS).begin().assign().machine.progress.remaining is None
 
 
+@pytest.mark.rule("rows")
 def test_rows_read_like_the_page() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("vpn", hangs).begin().assign().play()
     rows = {r.title: r.text for p in story.machine.progress.phases[:2] for r in p.rows}
@@ -756,6 +811,7 @@ def test_rows_read_like_the_page() -> None:
     assert rows["Certificates"] == "No setup needed"
 
 
+@pytest.mark.rule("looks-frozen")
 def test_the_waiting_item_says_what_it_waits_for() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("portal", hangs).begin().assign().play()
     assert story.item("vpn").waits_for == ("Company Portal",)

@@ -608,6 +608,7 @@ async def test_the_emergency_exit_opens_the_gate_and_is_reported(world: World) -
     )
 
 
+@pytest.mark.rule("after-release")
 async def test_exit_on_release_ends_at_once_and_the_rest_is_reported_next_time(
     world: World,
 ) -> None:
@@ -617,6 +618,7 @@ async def test_exit_on_release_ends_at_once_and_the_rest_is_reported_next_time(
     assert outcome.unacknowledged > 0
 
 
+@pytest.mark.rule("after-release")
 async def test_linger_bounds_the_stay(world: World) -> None:
     world.collector.is_silent = True
     driver = world.driver(decision=admitted("portal"), linger_ms=30)
@@ -634,6 +636,7 @@ async def test_stopping_says_goodbye_and_leaves_the_gate_alone(world: World) -> 
     assert world.endpoint.gates == [Gate.LOCKED]
 
 
+@pytest.mark.rule("coming-back")
 async def test_a_person_who_comes_back_begins_a_new_attempt(world: World) -> None:
     world.endpoint.fails = {"portal"}
     driver = world.driver(limits=Limits(nobody_comes_back_ms=60_000))
