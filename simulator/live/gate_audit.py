@@ -14,6 +14,9 @@ from agent.wire.vocabulary import Choice, Context, Gate, GateCause, ItemKind
 from simulator.ground_truth import GateSet, GroundTruth
 
 
+_ACCOUNT_HOLDS = "while the profile blocks until account setup is complete"
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """The device took over an assignment at this time; None stands for a new attempt that has none yet."""
@@ -60,14 +63,14 @@ def _objection(
             return _skipped(opening, admitted, truth, chosen)
         case GateCause.DEVICE_SETUP_COMPLETE:
             if _account_blocks(admitted):
-                return "while the profile blocks until account setup is complete"
+                return _ACCOUNT_HOLDS
             return _missing(opening, admitted, truth, (Context.DEVICE,))
         case GateCause.SETUP_COMPLETE:
             return _missing(opening, admitted, truth, tuple(Context))
         case GateCause.NOTHING_TO_SHOW:
             if admitted.profile.device_setup.show_progress:
                 return "although the profile shows device setup"
-            return None
+            return _ACCOUNT_HOLDS if _account_blocks(admitted) else None
         case GateCause.ENROLLMENT_BEGAN | GateCause.EMERGENCY_EXIT:
             return f"for '{opening.cause.value}', which opens no gate here"
 

@@ -151,6 +151,23 @@ def test_device_progress_not_shown_opens_the_gate_once_the_device_is_enrolled() 
     assert story.of(report.GateChanged)[-1].cause is GateCause.NOTHING_TO_SHOW
 
 
+@pytest.mark.rule("gate-waits-for-blocking")
+def test_a_hidden_device_setup_opens_nothing_while_account_setup_blocks() -> None:
+    hidden = DeviceSetupSettings(show_progress=False)
+    story = Script(device_setup=hidden, account_setup=BLOCKED_ACCOUNT)
+    story.begin().assign().play(stop_at="sign_in")
+    assert story.machine.gate is Gate.LOCKED
+    story.act("sign_in", PersonAction.PROCEED).play()
+    assert story.machine.gate is Gate.RELEASED
+
+
+@pytest.mark.rule("restart-resumes")
+def test_an_open_gate_stays_open_for_its_own_reason_over_a_restart() -> None:
+    story = Script().begin().assign().play(stop_at="sign_in")
+    effects = story.feed(Restarted(planned=False))
+    assert do.SetGate(Gate.RELEASED, GateCause.DEVICE_SETUP_COMPLETE) in effects
+
+
 @pytest.mark.rule("device-not-blocking")
 def test_with_device_blocking_off_continue_is_offered_once_preparation_is_done() -> None:
     free = DeviceSetupSettings(block_until_complete=False)

@@ -153,3 +153,5 @@ def test_a_gate_without_an_assignment_or_for_no_reason_is_a_violation() -> None:
     assert judge(truth_with(*DEVICE_ITEMS), admitted(), GateCause.ENROLLMENT_BEGAN)
     assert judge(truth_with(*DEVICE_ITEMS), admitted(), GateCause.NOTHING_TO_SHOW)
     assert not judge(truth_with(), admitted(device_shown=False), GateCause.NOTHING_TO_SHOW)
+    held = admitted(device_shown=False, account_blocks=True)
+    assert judge(truth_with(), held, GateCause.NOTHING_TO_SHOW)
