@@ -13,7 +13,6 @@ from agent.wire.assignment import Admitted, AssignedItem
 from agent.wire.vocabulary import Choice, Context, Gate, GateCause, ItemKind
 from simulator.ground_truth import GateSet, GroundTruth
 
-
 _ACCOUNT_HOLDS = "while the profile blocks until account setup is complete"
 
 
