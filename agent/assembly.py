@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -37,6 +39,8 @@ from agent.wire.vocabulary import Choice, EnrollmentType, Gate, PersonAction, Va
 
 ENDPOINT_GROUP: Final = "enrollment.endpoints"
 DEFAULT_TENANT: Final = "default"
+LOCKED_STAY_S: Final = 60.0
+"""How long the page of a device that ended locked can be read before the agent ends."""
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -367,11 +371,17 @@ class DriverSource:
     """The driver as the screen wants it: refusals are sentences that it can show."""
 
     def __init__(
-        self, driver: Driver, *, emergency_exit_allowed: bool, stays_open: bool = False
+        self,
+        driver: Driver,
+        *,
+        emergency_exit_allowed: bool,
+        stays_open: bool = False,
+        locked_stay_s: float = LOCKED_STAY_S,
     ) -> None:
         self._driver = driver
         self._emergency_exit_allowed = emergency_exit_allowed
         self._stays_open = stays_open
+        self._locked_stay_s = locked_stay_s
 
     @property
     def emergency_exit_allowed(self) -> bool:
@@ -384,13 +394,19 @@ class DriverSource:
         return True
 
     async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
-        """What to draw; the page of an open device is there until the person closes it, if it `stays_open`."""
+        """What to draw.
+
+        A page that `stays_open` can be read after the end: on an open device until the person closes it, on a locked
+        one, which no key leaves, for a minute.
+        """
         is_open = False
         async for progress, reporting in self._driver.snapshots():
             is_open = progress.gate is not Gate.LOCKED
             yield progress, reporting
-        if is_open and self._stays_open:
-            await self._driver.stop_wanted()
+        if self._stays_open:
+            with contextlib.suppress(TimeoutError):
+                limit_s = None if is_open else self._locked_stay_s
+                await asyncio.wait_for(self._driver.stop_wanted(), limit_s)
 
     async def person_acted(self, item: str, action: PersonAction) -> None:
         """The person answered a person screen."""

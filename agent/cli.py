@@ -511,11 +511,14 @@ def _tell_outcome(device: str, outcome: Outcome, *, as_json: bool) -> None:
             "end_state": end,
             "gate": outcome.gate.value,
             "unacknowledged": outcome.unacknowledged,
+            "failure": outcome.failure.model_dump(mode="json") if outcome.failure else None,
         }
         typer.echo(json.dumps(told))
         return
     left = f", {outcome.unacknowledged} reports not through yet" if outcome.unacknowledged else ""
-    typer.echo(f"{device}: {end or 'not finished'}, gate {outcome.gate.value}{left}")
+    failure = outcome.failure
+    why = f". Error {failure.code}: {failure.person}" if failure else ""
+    typer.echo(f"{device}: {end or 'not finished'}, gate {outcome.gate.value}{left}{why}")
 
 
 # Watching.

@@ -64,7 +64,7 @@ from agent.wire import events as wire_events
 from agent.wire.assignment import Admitted, Assignment, Refused
 from agent.wire.base import Message
 from agent.wire.messages import Ack, CollectorState, Presence, Status
-from agent.wire.progress import Progress, Reporting
+from agent.wire.progress import Failure, Progress, Reporting
 from agent.wire.topics import Channel, device_filters, device_topic
 from agent.wire.vocabulary import Choice, EndState, Gate, PersonAction
 
@@ -110,6 +110,8 @@ class Outcome:
     end_state: EndState | None
     gate: Gate
     unacknowledged: int
+    failure: Failure | None = None
+    """What ended the attempt, or what the error screen was about."""
 
 
 class Driver:
@@ -258,6 +260,7 @@ class Driver:
             self._machine.end_state,
             self._machine.gate,
             self._outbox.unacknowledged,
+            self._machine.progress.failure if self._machine.attempt else None,
         )
 
     # Beginning.

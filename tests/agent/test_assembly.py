@@ -46,7 +46,12 @@ class EndedDriver:
 
 def watch(driver: EndedDriver, *, stays_open: bool) -> asyncio.Task[int]:
     """Follow the source to its end; how many snapshots there were."""
-    source = DriverSource(cast(Driver, driver), emergency_exit_allowed=False, stays_open=stays_open)
+    source = DriverSource(
+        cast(Driver, driver),
+        emergency_exit_allowed=False,
+        stays_open=stays_open,
+        locked_stay_s=0.05,
+    )
 
     async def count() -> int:
         return len([pair async for pair in source.snapshots()])
@@ -55,7 +60,7 @@ def watch(driver: EndedDriver, *, stays_open: bool) -> asyncio.Task[int]:
 
 
 @pytest.mark.parametrize("stays_open", [True, False])
-async def test_the_page_of_a_locked_device_ends_with_the_agent(stays_open: bool) -> None:
+async def test_the_page_of_a_locked_device_ends_by_itself(stays_open: bool) -> None:
     driver = EndedDriver(Script().begin().machine.progress)
     assert await watch(driver, stays_open=stays_open) == 1
 

@@ -156,9 +156,9 @@ def test_a_hidden_device_setup_opens_nothing_while_account_setup_blocks() -> Non
     hidden = DeviceSetupSettings(show_progress=False)
     story = Script(device_setup=hidden, account_setup=BLOCKED_ACCOUNT)
     story.begin().assign().play(stop_at="sign_in")
-    assert story.machine.gate is Gate.LOCKED
+    assert story.gates() == [Gate.LOCKED]
     story.act("sign_in", PersonAction.PROCEED).play()
-    assert story.machine.gate is Gate.RELEASED
+    assert story.gates() == [Gate.LOCKED, Gate.RELEASED]
 
 
 @pytest.mark.rule("restart-resumes")
