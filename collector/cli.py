@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.wire.base import NAME_PATTERN, DeviceId, Tenant
 from agent.wire.codec import PayloadRefused, decode
+from agent.wire.graph import GraphRefused, profile_to_graph
 from agent.wire.identity import ServiceIdentity
 from agent.wire.messages import (
     CollectLogs,
@@ -36,12 +37,13 @@ from collector import text
 from collector.api import make_app, stored_lines
 from collector.client import Access, Collector, CollectorRefused, CollectorUnreachable, connected
 from collector.database import StoreFailed
-from collector.files import FileRefused, load, load_rows
+from collector.files import ContentRefused, FileRefused, check, load, load_json, load_rows
 from collector.janitor import CLEAR_AFTER_HOURS
 from collector.keys import KeyRefused, load_or_make
 from collector.mqtt import BrokerAddress, UrlRefused
+from collector.page import ProfileRow
 from collector.service import CannotServe, ServeSettings, database_url, serve
-from collector.setup import ProfileEntry, Registration, Setup
+from collector.setup import ProfileEntry, Registration, Setup, entry_from_graph
 from collector.store import Store
 
 EXIT_FAILED: Final = 1
@@ -56,7 +58,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-profile_app = typer.Typer(help="List, show and add ESP profiles.", no_args_is_help=True)
+profile_app = typer.Typer(
+    help="List, show, add, import and export ESP profiles.", no_args_is_help=True
+)
 app.add_typer(profile_app, name="profile")
 
 Data = Annotated[Path, typer.Option(help="The data directory: store, token and signing key.")]
@@ -270,14 +274,18 @@ def profile_show(profile: str, url: Url = None, token_file: TokenFile = None) ->
     """Every setting of one profile, as JSON. PROFILE is its id or its name."""
 
     async def ask(collector: Collector) -> None:
-        rows = (await collector.profiles()).profiles
-        found = [row for row in rows if profile in (row.id, row.name)]
-        if not found:
-            known = ", ".join(row.id for row in rows) or "none"
-            _fail(f"there is no profile '{profile}'; use one of: {known}", EXIT_USAGE)
-        _print(found[0].model_dump_json(indent=2))
+        _print((await _find(collector, profile)).model_dump_json(indent=2))
 
     _ask(url, token_file, ask)
+
+
+async def _find(collector: Collector, profile: str) -> ProfileRow:
+    rows = (await collector.profiles()).profiles
+    found = [row for row in rows if profile in (row.id, row.name)]
+    if not found:
+        known = ", ".join(row.id for row in rows) or "none"
+        _fail(f"there is no profile '{profile}'; use one of: {known}", EXIT_USAGE)
+    return found[0]
 
 
 @profile_app.command("add")
@@ -287,6 +295,54 @@ def profile_add(file: Path, url: Url = None, token_file: TokenFile = None) -> No
     async def ask(collector: Collector) -> None:
         row = await collector.add_profile(load(file, ProfileEntry))
         _print(f"added {row.id} with priority {row.priority}")
+
+    _ask(url, token_file, ask)
+
+
+@profile_app.command("import")
+def profile_import(
+    file: Path,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="A group that the profile is assigned to; may be given several times."),
+    ] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Create a profile from the JSON of Microsoft Graph's windows10EnrollmentCompletionPageConfiguration.
+
+    It keeps its priority. Graph names groups by ids that are not known here, so say again whom it is assigned to.
+
+    Example: esp-collector profile import esp.json --group "All Devices"
+    """
+
+    async def ask(collector: Collector) -> None:
+        row = await collector.add_profile(_graph_entry(file, tuple(group or ())))
+        _print(f"added {row.id} with priority {row.priority}")
+
+    _ask(url, token_file, ask)
+
+
+def _graph_entry(file: Path, groups: tuple[str, ...]) -> ProfileEntry:
+    try:
+        return check(ProfileEntry, entry_from_graph(load_json(file), groups))
+    except (GraphRefused, ContentRefused) as refused:
+        raise FileRefused(f"{file}: {refused}") from None
+
+
+@profile_app.command("export")
+def profile_export(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
+    """One profile as the JSON that Microsoft Graph has for it. PROFILE is its id or its name.
+
+    An imported profile comes back with everything that it had.
+    """
+
+    async def ask(collector: Collector) -> None:
+        row = await _find(collector, profile)
+        try:
+            _print(json.dumps(profile_to_graph(row.settings), indent=2))
+        except GraphRefused as refused:
+            _fail(f"profile '{row.id}': {refused}", EXIT_USAGE)
 
     _ask(url, token_file, ask)
 

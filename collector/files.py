@@ -6,7 +6,7 @@ import csv
 import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,18 +40,38 @@ def load(path: Path, model: type[M]) -> M:
         raise FileRefused(f"{path}: {refused}") from None
 
 
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object, whatever its name ends in.
+
+    Raises:
+        FileRefused: it can't be read, or holds something else.
+    """
+    content = _parsed(path, "JSON", json.loads)
+    if not isinstance(content, dict):
+        raise FileRefused(f"{path}: is not one JSON object; give a file that begins with {{")
+    return content
+
+
 def _parse(path: Path) -> Any:
+    if path.suffix == ".json":
+        return _parsed(path, "JSON", json.loads)
+    return _parsed(path, "TOML", tomllib.loads)
+
+
+def _parsed(path: Path, kind: str, parse: Callable[[str], Any]) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        # Windows programs begin UTF-8 files with a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FileRefused(f"{path}: can't be read ({error.strerror}); check the path") from None
     except UnicodeDecodeError:
         raise FileRefused(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     try:
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        return parse(text)
     except ValueError as error:
-        kind = "JSON" if path.suffix == ".json" else "TOML"
         raise FileRefused(f"{path}: is not valid {kind}: {error}; correct it there") from None
+    except RecursionError:
+        raise FileRefused(f"{path}: is nested too deeply; give a flatter file") from None
 
 
 def check(model: type[M], data: Any) -> M:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     field_validator,
     model_validator,
@@ -30,6 +32,7 @@ from agent.wire.base import (
     Text,
     UserName,
 )
+from agent.wire.graph import profile_from_graph
 from agent.wire.profile import (
     AccountSetupSettings,
     BlockingApps,
@@ -65,6 +68,8 @@ class ProfileEntry(Strict):
     blocking_apps: BlockingApps = "all"
     error_handling: ErrorHandling = ErrorHandling()
     custom_message: CustomMessage | None = None
+    graph: dict[str, JsonValue] = {}
+    """What an imported Graph object had, kept for export."""
     assigned_groups: tuple[Name, ...] = ()
     """`All Devices` and `All Users` are groups that everybody is in."""
     priority: Priority | None = None
@@ -94,6 +99,7 @@ class ProfileEntry(Strict):
             blocking_apps=self.blocking_apps,
             error_handling=self.error_handling,
             custom_message=self.custom_message,
+            graph=self.graph,
         )
 
     def stored(self, next_priority: int) -> StoredProfile:
@@ -213,6 +219,24 @@ class Setup(Strict):
                 raise ValueError(
                     f"{where}: with {other} an assignment {found.sizes}; {found.remedy}"
                 )
+
+
+def entry_from_graph(content: Mapping[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:
+    """A Graph object as the content of a `ProfileEntry`, assigned to these groups, with the priority it has in Graph.
+
+    The default profile of a tenant becomes the default here: its priority of 0 stands behind all others.
+
+    Raises:
+        GraphRefused: it is no ESP profile that could be here.
+    """
+    profile = profile_from_graph(content)
+    kind = profile.graph.get("deviceEnrollmentConfigurationType")
+    return {
+        **profile.model_dump(mode="json"),
+        "assigned_groups": list(groups),
+        "priority": profile.graph.get("priority"),
+        "default": isinstance(kind, str) and kind.startswith("default"),
+    }
 
 
 def default_entry() -> ProfileEntry:

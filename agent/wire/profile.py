@@ -59,7 +59,7 @@ class EspProfile(Wire):
     error_handling: ErrorHandling = ErrorHandling()
     custom_message: CustomMessage | None = None
     graph: dict[str, JsonValue] = {}
-    """Fields of an imported Graph object that have no setting here, kept for export."""
+    """What an imported Graph object had, kept for export: `agent.wire.graph` reads and writes it."""
 
     @field_validator("graph")
     @classmethod

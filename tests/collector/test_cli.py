@@ -12,10 +12,15 @@ import httpx
 import pytest
 import structlog
 
+from agent.wire.graph import GRAPH_TYPE
+from collector.api import Services, make_app
 from collector.cli import app
 from collector.mqtt import MqttBroker
 from collector.ports import BrokerRefused
+from collector.profiles import StoredProfile
+from collector.setup import ProfileEntry
 from tests.collector.fleet import Office, Reporter
+from tests.collector.test_api import Courier
 
 
 @dataclass(frozen=True)
@@ -208,3 +213,137 @@ def test_every_command_explains_itself(call: Call, command: str) -> None:
 def test_the_version_is_the_distributions(call: Call) -> None:
     result = call("--version")
     assert (result.exit_code, result.stdout.split()[0]) == (0, "esp-collector")
+
+
+@pytest.fixture
+def serving(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str | Path, ...]:
+    """The options that lead to a collector, which answers inside this process."""
+    served = make_app(
+        Services(
+            store=office.store,
+            desk=office.desk,
+            commands=office.commands,
+            clock=office.clock,
+            metrics=office.metrics,
+            courier=Courier(),
+            token="secret",
+            speed=1.0,
+        )
+    )
+
+    async def answer(_: object, request: httpx.Request) -> httpx.Response:
+        return await httpx.ASGITransport(app=served).handle_async_request(request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
+    (tmp_path / "secret").write_text("secret")
+    return ("--url", "http://collector", "--token-file", tmp_path / "secret")
+
+
+KIND = "indows10EnrollmentCompletionPageConfiguration"
+OF_GRAPH = {
+    "@odata.type": GRAPH_TYPE,
+    "id": f"11111111-2222-3333-4444-555555555555_W{KIND}",
+    "displayName": "ESP - corporate laptops",
+    "description": None,
+    "priority": 3,
+    "roleScopeTagIds": ["0"],
+    "deviceEnrollmentConfigurationType": f"w{KIND}",
+    "showInstallationProgress": True,
+    "installProgressTimeoutInMinutes": 0,
+    "selectedMobileAppIds": ["aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"],
+    "somethingNew": {"deep": [1, 2.5, None]},
+}
+
+
+def graph_file(directory: Path, **changed: object) -> Path:
+    file = directory / "esp.json"
+    file.write_text(json.dumps({**OF_GRAPH, **changed}), encoding="utf-8-sig")
+    return file
+
+
+def stored(office: Office, profile: object) -> StoredProfile:
+    return next(row for row in office.desk.profiles() if row.profile.id == profile)
+
+
+def test_a_profile_of_graph_is_imported_and_exported_unchanged(
+    call: Call, serving: tuple[str | Path, ...], office: Office, tmp_path: Path
+) -> None:
+    groups = ("--group", "Corporate Laptops", "--group", "Pilot")
+    result = call("profile", "import", graph_file(tmp_path), *groups, *serving)
+    assert (result.stderr, result.exit_code) == ("", 0)
+    assert result.stdout == f"added {OF_GRAPH['id']} with priority 3\n"
+    row = stored(office, OF_GRAPH["id"])
+    assert (row.priority, row.groups, row.default) == (3, ("Corporate Laptops", "Pilot"), False)
+    for name in ("id", "displayName"):
+        exported = call("profile", "export", str(OF_GRAPH[name]), *serving)
+        assert exported.exit_code == 0
+        assert json.loads(exported.stdout) == OF_GRAPH
+
+
+def test_the_default_profile_of_a_tenant_becomes_the_default_here(
+    call: Call, serving: tuple[str | Path, ...], office: Office, tmp_path: Path
+) -> None:
+    """Its priority of 0 does not put it before the others."""
+    kind = f"defaultW{KIND}"
+    file = graph_file(tmp_path, priority=0, deviceEnrollmentConfigurationType=kind)
+    assert call("profile", "import", file, *serving).exit_code == 0
+    office.desk.add_profile(ProfileEntry(name="Other", priority=7))
+    assert stored(office, OF_GRAPH["id"]).default
+    assert office.desk.profiles()[-1].profile.id == OF_GRAPH["id"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"installProgressTimeoutInMinutes": "60"}, "installProgressTimeoutInMinutes: has to be a"),
+        ({"@odata.type": "#microsoft.graph.x"}, "@odata.type: is no ESP profile; give"),
+        ({"priority": -1}, "priority: input should be greater than or equal to 0"),
+        ({"displayName": ""}, "displayName: string should have at least 1 character; correct it"),
+    ],
+)
+def test_an_object_that_cannot_be_imported_is_told_with_file_and_property(
+    call: Call,
+    serving: tuple[str | Path, ...],
+    tmp_path: Path,
+    changed: dict[str, object],
+    sentence: str,
+) -> None:
+    file = graph_file(tmp_path, **changed)
+    result = call("profile", "import", file, *serving)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"esp-collector: {file}: {sentence}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"[]", "is not one JSON object"),
+        (b"{", "is not valid JSON"),
+        (b"[" * 200_000, "is nested too deeply"),
+        ('{"a": 1}'.encode("utf-16"), "is not UTF-8 text; save it as UTF-8"),
+    ],
+)
+def test_a_file_that_holds_no_object_is_told(
+    call: Call, serving: tuple[str | Path, ...], tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    """Whatever the file's name ends in: Graph's answers are JSON."""
+    file = tmp_path / "esp.txt"
+    file.write_bytes(content)
+    result = call("profile", "import", file, *serving)
+    assert result.exit_code == 2
+    assert f"{file}: {sentence}" in result.stderr
+
+
+def test_what_cannot_be_exported_is_told(
+    call: Call, serving: tuple[str | Path, ...], office: Office
+) -> None:
+    office.desk.add_profile(ProfileEntry(name="Nothing blocks", blocking_apps=()))
+    result = call("profile", "export", "nothing-blocks", *serving)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "profile 'nothing-blocks': blocking_apps: names no app" in result.stderr
+    unknown = call("profile", "export", "unknown", *serving)
+    assert unknown.exit_code == 2
+    assert "there is no profile 'unknown'; use one of: " in unknown.stderr
