@@ -128,7 +128,7 @@ class Enrollment:
         """The newest attempt has ended and nothing runs in the background any more."""
         return self.mode is Mode.ENDED and not any(
             i.is_working or i.state is ItemState.WAITING_TO_RETRY
-            for i in self._turn.attempt.items.values()
+            for i in self._turn.attempt.under_way
         )
 
     @property
@@ -223,7 +223,7 @@ class Enrollment:
         for gone in known.keys() - plan.items.keys():
             cancel(self._turn, known[gone])
         attempt.plan = plan
-        attempt.items = {i.id: known.get(i.id) or ItemRun(i) for i in plan.items.values()}
+        attempt.set_items({i.id: known.get(i.id) or ItemRun(i) for i in plan.items.values()})
         for item in attempt.items.values():
             item.plan = plan.items[item.plan.id]
         attempt.work_ms = sum(i.expected_ms for i in plan.items.values() if i.tracked)
@@ -504,7 +504,7 @@ class Enrollment:
         assert attempt.phase is not None, "only a phase is tried again"
         for item in items:
             if item.is_unsatisfied:
-                try_anew(item)
+                try_anew(self._turn, item)
         attempt.mode = Mode.WORKING
         attempt.retried = True
         attempt.failure = None
@@ -620,7 +620,7 @@ class Enrollment:
         attempt.failure = failure
         attempt.wait_deadline_ms = attempt.budget_deadline_ms = None
         attempt.spans.clear()
-        for item in attempt.items.values():
+        for item in attempt.under_way:
             if not (background and (item.is_working or item.state is ItemState.WAITING_TO_RETRY)):
                 item.deadline_ms = None
         self._turn.report(
@@ -637,7 +637,7 @@ class Enrollment:
         if background:
             for item in attempt.items.values():
                 if item.is_unsatisfied and item.plan.is_assigned:
-                    try_anew(item)
+                    try_anew(self._turn, item)
             self._work_in_background()
 
     def _work_in_background(self) -> None:
@@ -684,7 +684,10 @@ class Enrollment:
     # Deadlines.
 
     def _deadlines(self) -> Iterator[tuple[int, Callable[[], None]]]:
-        """Every deadline that runs, with what happens at it; those of equal time happen in this order."""
+        """Every deadline that can be the next, with what happens at it; those of equal time happen in this order.
+
+        Of the items only the one that is due first counts; of equal ones that is the first in the plan.
+        """
         if not self._turn.has_attempt:
             return
         attempt = self._turn.attempt
@@ -696,13 +699,11 @@ class Enrollment:
             yield attempt.wait_deadline_ms, self._wait_over
         if attempt.budget_deadline_ms is not None and attempt.mode is Mode.WORKING:
             yield attempt.budget_deadline_ms, self._budget_over
-        for item in attempt.items.values():
-            if item.deadline_ms is not None and self._counts(item):
-                yield item.deadline_ms, partial(self._item_over, item)
-
-    def _counts(self, item: ItemRun) -> bool:
-        """Whether an item's deadline runs: at the error screen nothing new starts and nobody is asked."""
-        return item.is_working or self.mode in (Mode.WORKING, Mode.ENDED)
+        # At the error screen and during a restart nothing new starts and nobody is asked.
+        all_count = attempt.mode in (Mode.WORKING, Mode.ENDED)
+        item = attempt.first_due(working_only=not all_count)
+        if item is not None and item.deadline_ms is not None:
+            yield item.deadline_ms, partial(self._item_over, item)
 
     def _deadline_passed(self, _: DeadlinePassed) -> None:
         """Do what is due, earliest first, until nothing is."""
@@ -762,7 +763,7 @@ class Enrollment:
 
     def _next_try(self, item: ItemRun) -> None:
         item.deadline_ms = None
-        item.state = ItemState.NOT_STARTED
+        self._turn.attempt.set_state(item, ItemState.NOT_STARTED)
         self._go_on()
 
     # Small things.

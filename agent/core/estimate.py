@@ -38,7 +38,7 @@ def remaining(attempt: Attempt) -> Remaining | None:
         if i.plan.tracked and not i.is_settled
     }
     pauses_ms = sum(
-        i.plan.expected_ms for i in attempt.items.values() if i.state is ItemState.WAITING_TO_RETRY
+        i.plan.expected_ms for i in attempt.under_way if i.state is ItemState.WAITING_TO_RETRY
     )
     low_ms = LOW_SHARE * _longest_chain_ms(attempt, left)
     high_ms = HIGH_SHARE * (sum(left.values()) + pauses_ms)

@@ -88,15 +88,14 @@ def cancel(turn: Turn, item: ItemRun) -> None:
 
 def cancel_all(turn: Turn) -> None:
     """Let everything that is under way end as cancelled."""
-    for item in turn.attempt.items.values():
-        if item.is_under_way:
-            cancel(turn, item)
-            settle(turn, item, ItemState.CANCELLED)
+    for item in turn.attempt.under_way:
+        cancel(turn, item)
+        settle(turn, item, ItemState.CANCELLED)
 
 
-def try_anew(item: ItemRun) -> None:
+def try_anew(turn: Turn, item: ItemRun) -> None:
     """Forget that an item failed; what is there by now will be detected, not installed twice."""
-    item.state = ItemState.NOT_STARTED
+    turn.attempt.set_state(item, ItemState.NOT_STARTED)
     item.attempt = 0
     item.failure = None
     item.detect_first = True
@@ -104,7 +103,7 @@ def try_anew(item: ItemRun) -> None:
 
 def resume_all(turn: Turn) -> None:
     """After a restart: detect what was running, ask again what was asked."""
-    for item in turn.attempt.items.values():
+    for item in turn.attempt.under_way:
         if item.is_working or item.state is ItemState.REBOOT_REQUIRED:
             item.detect_first = True
             item.attempt = max(1, item.attempt)
@@ -176,7 +175,7 @@ def _close_spans(turn: Turn, item: ItemRun) -> None:
 
 
 def _change(turn: Turn, item: ItemRun, state: ItemState) -> None:
-    item.state = state
+    turn.attempt.set_state(item, state)
     item.moved_ms = turn.now_ms
     plan = item.plan
     turn.report(

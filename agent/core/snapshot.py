@@ -84,7 +84,7 @@ def stage_of(attempt: Attempt) -> Stage:
     if stage is not None:
         return stage
     assert attempt.phase is not None, "a working attempt is in a phase"
-    for item in attempt.items.values():
+    for item in attempt.under_way:
         if item.is_working or item.state is ItemState.WAITING_FOR_PERSON:
             return _STAGE_OF_KIND.get(item.plan.kind) or _STAGE_OF_PHASE[attempt.phase]
     return _STAGE_OF_PHASE[attempt.phase]

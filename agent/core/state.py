@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
+from typing import Final
 
 from agent.core.events import DeviceFacts, Limits
 from agent.core.plan import ItemPlan, Plan
@@ -20,6 +22,9 @@ from agent.wire.vocabulary import (
     RebootKind,
     RowState,
 )
+
+_SETTLED_STATES: Final = SATISFIED_STATES | UNSATISFIED_STATES
+_UNDER_WAY_STATES: Final = frozenset(ItemState) - _SETTLED_STATES - {ItemState.NOT_STARTED}
 
 
 class Mode(StrEnum):
@@ -52,6 +57,8 @@ class ItemRun:
     reboots: int = 0
     reboot: RebootKind | None = None
     detect_first: bool = False
+    position: int = 0
+    """Where the item stands in its plan's order."""
 
     @property
     def is_working(self) -> bool:
@@ -61,7 +68,7 @@ class ItemRun:
     @property
     def is_under_way(self) -> bool:
         """It has begun and not ended: busy, waiting for a person, for its next try or for a restart."""
-        return not self.is_settled and self.state is not ItemState.NOT_STARTED
+        return self.state in _UNDER_WAY_STATES
 
     @property
     def is_satisfied(self) -> bool:
@@ -76,7 +83,11 @@ class ItemRun:
     @property
     def is_settled(self) -> bool:
         """It ended, whichever way."""
-        return self.state in SATISFIED_STATES or self.state in UNSATISFIED_STATES
+        return self.state in _SETTLED_STATES
+
+
+_position = attrgetter("position")
+_deadline_ms = attrgetter("deadline_ms")
 
 
 @dataclass(slots=True)
@@ -93,6 +104,11 @@ class Attempt:
     store: str = ""
     version: int = 0
     items: dict[str, ItemRun] = field(default_factory=dict)
+    under_way: list[ItemRun] = field(default_factory=list)
+    """The few items that are under way, in the plan's order: what most questions about an attempt are about.
+
+    Replaced, never changed, so that whoever goes through it may let its items end.
+    """
     phase: Phase | None = None
     phase_states: dict[Phase, RowState] = field(
         default_factory=lambda: dict.fromkeys(Phase, RowState.NOT_STARTED)
@@ -120,19 +136,42 @@ class Attempt:
         assert self.plan is not None, "whatever runs has a plan"
         return self.plan
 
+    def set_items(self, items: dict[str, ItemRun]) -> None:
+        """Take the items of a plan, in its order."""
+        self.items = items
+        for position, item in enumerate(items.values()):
+            item.position = position
+        self.under_way = [i for i in items.values() if i.is_under_way]
+
+    def set_state(self, item: ItemRun, state: ItemState) -> None:
+        """Move an item to another state: the one place that does, which keeps `under_way` true."""
+        was_under_way = item.is_under_way
+        item.state = state
+        if was_under_way and not item.is_under_way:
+            self.under_way = [i for i in self.under_way if i is not item]
+        elif item.is_under_way and not was_under_way:
+            self.under_way = sorted([*self.under_way, item], key=_position)
+
     def in_phase(self) -> list[ItemRun]:
         """The items that the running phase waits for."""
         return [i for i in self.items.values() if i.plan.phase is self.phase and i.plan.tracked]
 
     def waiting_screen(self) -> ItemRun | None:
         """The person screen that is up."""
-        for item in self.items.values():
+        for item in self.under_way:
             if item.state is ItemState.WAITING_FOR_PERSON:
                 return item
         return None
 
+    def first_due(self, *, working_only: bool) -> ItemRun | None:
+        """The item whose deadline comes first, of all or of those that the endpoint is busy with."""
+        running = [
+            i
+            for i in self.under_way
+            if i.deadline_ms is not None and (not working_only or i.is_working)
+        ]
+        return min(running, key=_deadline_ms, default=None)
+
     def lane_is_free(self, lane: str | None) -> bool:
         """Whether an item of this lane may start now."""
-        return lane is None or not any(
-            i.plan.lane == lane and i.is_working for i in self.items.values()
-        )
+        return lane is None or not any(i.plan.lane == lane and i.is_working for i in self.under_way)
