@@ -50,18 +50,23 @@ async def test_a_second_agent_on_one_journal_is_refused(path: Path) -> None:
 def test_a_killed_agent_lets_the_journal_go(path: Path) -> None:
     """The lock ends with the process, however it ends."""
     script = (
-        "import sys, time; from pathlib import Path; from agent.journal import open_journal;"
-        "open_journal(Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
+        "import sys; from pathlib import Path; from agent.journal import open_journal;"
+        "open_journal(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert holder.stdin is not None
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
     with pytest.raises(JournalUnreadable, match="in use"):
         open_journal(path)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
+    holder.stdin.close()
     holder.stdout.close()
     open_journal(path).close()
 
