@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from agent.wire.assignment import Admitted, Refused
 from agent.wire.events import AttemptStarted
 from agent.wire.progress import Failure
+from agent.wire.versions import is_older
 from agent.wire.vocabulary import EnrollmentType, FailureKind
 
 _VERSION = re.compile(r"^\d+(\.\d+){0,5}$")
@@ -84,25 +85,6 @@ def _objection(
     if rules.device_limit is not None and standing.other_devices >= rules.device_limit:
         return FailureKind.DEVICE_LIMIT_EXCEEDED
     return None
-
-
-def is_older(version: str, minimum: str) -> bool:
-    """Compare dotted versions number by number; a missing number is 0, a word such as `beta` ends the comparison."""
-    have, need = _numbers(version), _numbers(minimum)
-    width = max(len(have), len(need))
-    return have + [0] * (width - len(have)) < need + [0] * (width - len(need))
-
-
-def _numbers(version: str) -> list[int]:
-    numbers = []
-    for part in version.split("."):
-        digits = re.match(r"\d{1,9}", part)
-        if digits is None:
-            break
-        numbers.append(int(digits.group()))
-        if digits.end() != len(part):
-            break
-    return numbers
 
 
 _WINDOWS = frozenset({EnrollmentType.WINDOWS_AUTOPILOT, EnrollmentType.WINDOWS_MANUAL})

@@ -30,8 +30,10 @@ class RunStep:
     attempt: int
     """Which try of this item it is, from 1."""
     detect_first: bool
-    """True after a restart and on a retry: what is already there is detected, not installed twice."""
+    """True for every app, and for whatever ran before: what is already there is detected, not installed again."""
     size_bytes: int = 0
+    replaces: tuple[str, ...] = ()
+    """Older apps that are removed first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,5 @@ Effect = (
     | AskForAssignment
 )
 
-EndpointEffect = (
-    RunStep | CancelStep | SetGate | AskPerson | OfferChoices | Reboot | ResetDevice | CollectLogs
-)
-"""What the endpoint carries out; the driver itself deals with `Report` and `AskForAssignment`."""
+EndpointEffect = RunStep | CancelStep | SetGate | AskPerson | OfferChoices | Reboot | ResetDevice
+"""What the endpoint carries out; the driver itself deals with `Report`, `CollectLogs` and `AskForAssignment`."""

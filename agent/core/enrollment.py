@@ -33,10 +33,12 @@ from agent.core.events import (
     StepFinished,
     StepMoved,
 )
+from agent.core.flows import Expiry
 from agent.core.items import (
     cancel,
     cancel_all,
     conclude,
+    expire,
     move,
     out_of_time,
     resume_all,
@@ -44,7 +46,7 @@ from agent.core.items import (
     start,
     try_anew,
 )
-from agent.core.person_screens import AbandonmentRow
+from agent.core.person_screens import SPAN_LIMIT_MS, AbandonmentRow
 from agent.core.plan import make_plan
 from agent.core.snapshot import progress_of
 from agent.core.state import Attempt, ItemRun, Mode
@@ -63,7 +65,7 @@ from agent.wire.messages import (
     RetryPhase,
     SkipAccountSetup,
 )
-from agent.wire.progress import Failure, Progress
+from agent.wire.progress import CollectedLogs, Failure, Progress
 from agent.wire.vocabulary import (
     EXCEEDED_30_MINUTES,
     SUCCESS_STATES,
@@ -143,8 +145,12 @@ class Enrollment:
 
     @property
     def progress(self) -> Progress:
-        """The snapshot that everybody looks at."""
-        return progress_of(self._turn.attempt, self._turn.now_ms)
+        """The snapshot that everybody looks at, as of the last event."""
+        return self.progress_after(0)
+
+    def progress_after(self, passed_ms: int) -> Progress:
+        """The same when so much time has passed since the last event."""
+        return progress_of(self._turn.attempt, self._turn.now_ms + passed_ms)
 
     def next_deadline_ms(self) -> int | None:
         """When `DeadlinePassed` is due, in device running time."""
@@ -226,6 +232,10 @@ class Enrollment:
         attempt.set_items({i.id: known.get(i.id) or ItemRun(i) for i in plan.items.values()})
         for item in attempt.items.values():
             item.plan = plan.items[item.plan.id]
+            self._place(item)
+            if item.plan.skip is not None and not item.is_settled:
+                cancel(self._turn, item)
+                settle(self._turn, item, ItemState.SKIPPED, note=item.plan.skip)
         attempt.work_ms = sum(i.expected_ms for i in plan.items.values() if i.tracked)
         attempt.credited_ms = sum(i.credited_ms for i in attempt.items.values() if i.plan.tracked)
         self._turn.report(
@@ -244,6 +254,13 @@ class Enrollment:
             self._enter(Phase.DEVICE_PREPARATION)
         self._advance()
 
+    def _place(self, item: ItemRun) -> None:
+        """What is new and belongs to a phase that is over is waited for by the one that runs."""
+        phases, running = list(Phase), self._turn.attempt.phase
+        late = running is not None and phases.index(item.plan.phase) < phases.index(running)
+        if late and running is not None and not item.is_settled:
+            item.phase = running
+
     # Phases.
 
     def _enter(self, phase: Phase) -> None:
@@ -259,9 +276,10 @@ class Enrollment:
     def _open_budget(self) -> None:
         """Start the context's budget, unless a person has to open it and has not."""
         attempt = self._turn.attempt
-        waits = any(i.plan.opens_budget and not i.is_satisfied for i in attempt.in_phase())
+        waits = any(i.plan.step.opens_budget and not i.is_satisfied for i in attempt.in_phase())
         if attempt.budget_deadline_ms is None and not waits:
-            attempt.budget_deadline_ms = self._turn.now_ms + attempt.running_plan.budget_ms
+            budget_ms = attempt.running_plan.budget_ms(attempt.running_phase.context)
+            attempt.budget_deadline_ms = self._turn.now_ms + budget_ms
 
     def _offer(self) -> None:
         """Offer what may be chosen while setup goes on."""
@@ -277,20 +295,28 @@ class Enrollment:
             failed = next((i for i in items if i.plan.blocking and i.is_unsatisfied), None)
             if failed is not None:
                 assert failed.failure is not None, "an unsatisfied item says why"
-                self._stop(failed.failure)
+                if failed.plan.step.wipes_on_failure:
+                    self._reset(failed.failure)
+                else:
+                    self._stop(failed.failure)
             elif any(i.state is ItemState.REBOOT_REQUIRED for i in items):
                 if any(i.is_working for i in items):
                     return
                 self._reboot(RebootKind.HARD)
             elif self._start_ready(items):
                 continue
+            elif not all(i.is_settled or i.plan.step.after_restart for i in items):
+                return
+            elif self._owes_restart():
+                self._reboot(RebootKind.SOFT)
             elif all(i.is_settled for i in items):
-                if any(i.reboot is RebootKind.SOFT for i in items):
-                    self._reboot(RebootKind.SOFT)
-                else:
-                    self._finish_phase(items)
+                self._finish_phase(items)
             else:
                 return
+
+    def _owes_restart(self) -> bool:
+        """Whether a restart was put off to the end of this phase."""
+        return any(i.reboot is RebootKind.SOFT for i in self._turn.attempt.in_phase())
 
     def _start_ready(self, items: list[ItemRun]) -> bool:
         """Start what may start; True when something settled at once, so that there is more to decide."""
@@ -298,17 +324,30 @@ class Enrollment:
         for item in items:
             if item.state is not ItemState.NOT_STARTED or not self._is_ready(item):
                 continue
-            broken = next((n for n in item.plan.needs if attempt.items[n].is_unsatisfied), None)
-            if broken is not None:
-                failure = outcomes.dependency_failed(item.plan, attempt.items[broken].plan.name)
-                settle(self._turn, item, ItemState.CANCELLED, failure)
+            hopeless = self._hopeless(item)
+            if hopeless is not None:
+                settle(self._turn, item, ItemState.CANCELLED, hopeless)
                 return True
             if attempt.lane_is_free(item.plan.lane):
                 start(self._turn, item)
         return False
 
+    def _hopeless(self, item: ItemRun) -> Failure | None:
+        """Why it makes no sense to attempt an item: what it depends on is not there and will not be."""
+        if item.plan.unmet is not None:
+            return outcomes.dependency_not_installed(item.plan, item.plan.unmet)
+        for name in item.plan.needs:
+            needed = self._turn.attempt.items[name]
+            if needed.is_unsatisfied:
+                return outcomes.dependency_failed(item.plan, needed.plan.name)
+            if needed.state is ItemState.SKIPPED:
+                return outcomes.dependency_not_applicable(item.plan, needed.plan.name)
+        return None
+
     def _is_ready(self, item: ItemRun) -> bool:
         """Whether all that comes before it is settled; after the end only dependencies count."""
+        if item.plan.step.after_restart and self._owes_restart():
+            return False
         known = self._turn.attempt.items
         in_turn = self.mode is Mode.ENDED or all(known[n].is_settled for n in item.plan.after)
         return in_turn and all(known[n].is_settled for n in item.plan.needs)
@@ -484,8 +523,7 @@ class Enrollment:
             case Choice.CONTINUE_ANYWAY:
                 self._bypass(GateCause.CONTINUED_ANYWAY)
             case Choice.RESET_DEVICE:
-                self._end(EndState.RESET, self._turn.attempt.failure)
-                self._turn.do(do.ResetDevice())
+                self._reset(self._turn.attempt.failure)
             case Choice.SKIP_ACCOUNT_SETUP:
                 self._skip_account_setup()
             case Choice.COLLECT_LOGS:
@@ -509,6 +547,8 @@ class Enrollment:
         attempt.retried = True
         attempt.failure = None
         attempt.wait_deadline_ms = None
+        # How long the error screen was up is nobody's silence.
+        attempt.spans = dict.fromkeys(attempt.spans, self._turn.now_ms + SPAN_LIMIT_MS)
         self._set_phase(attempt.phase, RowState.IN_PROGRESS)
         self._open_budget()
         self._advance()
@@ -517,11 +557,15 @@ class Enrollment:
         self._set_gate(Gate.BYPASSED, cause)
         self._end(EndState.BYPASSED, self._turn.attempt.failure)
 
+    def _reset(self, failure: Failure | None) -> None:
+        self._end(EndState.RESET, failure)
+        self._turn.do(do.ResetDevice())
+
     def _skip_account_setup(self) -> None:
         attempt = self._turn.attempt
         self._set_phase(Phase.ACCOUNT_SETUP, RowState.SKIPPED)
         for item in attempt.in_phase():
-            if not item.is_settled:
+            if not item.is_settled and item.plan.phase is Phase.ACCOUNT_SETUP:
                 cancel(self._turn, item)
                 settle(self._turn, item, ItemState.SKIPPED)
         if attempt.gate is Gate.LOCKED:
@@ -534,10 +578,13 @@ class Enrollment:
 
     def _logs_collected(self, event: LogsCollected) -> None:
         """Report where the log archive is."""
-        wanted = self._turn.attempt.logs_wanted
-        if event.command in wanted:
-            wanted.remove(event.command)
-        self._turn.report(report.LogsCollected(path=event.path, command=event.command))
+        attempt = self._turn.attempt
+        if event.command in attempt.logs_wanted:
+            attempt.logs_wanted.remove(event.command)
+        attempt.logs = CollectedLogs(path=event.path, problem=event.problem)
+        self._turn.report(
+            report.LogsCollected(path=event.path, command=event.command, problem=event.problem)
+        )
 
     def _command_received(self, event: CommandReceived) -> None:
         """Execute a command once and answer it once, whatever is delivered again."""
@@ -620,6 +667,7 @@ class Enrollment:
         attempt.failure = failure
         attempt.wait_deadline_ms = attempt.budget_deadline_ms = None
         attempt.spans.clear()
+        attempt.expiries.clear()
         for item in attempt.under_way:
             if not (background and (item.is_working or item.state is ItemState.WAITING_TO_RETRY)):
                 item.deadline_ms = None
@@ -677,6 +725,8 @@ class Enrollment:
         if attempt.mode is Mode.STOPPED:
             choices, items = permissions.offered(attempt), permissions.retryable(attempt)
             self._turn.do(do.OfferChoices(choices, items, error=True))
+        elif attempt.mode is Mode.WORKING:
+            self._offer()
         elif attempt.end_state is EndState.RESET:
             self._turn.do(do.ResetDevice())
         self._go_on()
@@ -695,6 +745,9 @@ class Enrollment:
             for span in attempt.running_plan.spans:
                 if span.id in attempt.spans:
                     yield attempt.spans[span.id], partial(self._span_over, span)
+            for expiry in attempt.running_plan.expiries:
+                if expiry.opens in attempt.expiries:
+                    yield attempt.expiries[expiry.opens], partial(self._expired, expiry)
         if attempt.wait_deadline_ms is not None:
             yield attempt.wait_deadline_ms, self._wait_over
         if attempt.budget_deadline_ms is not None and attempt.mode is Mode.WORKING:
@@ -717,6 +770,11 @@ class Enrollment:
         if not took:
             self._refusal = "no deadline has passed"
 
+    def _expired(self, expiry: Expiry) -> None:
+        del self._turn.attempt.expiries[expiry.opens]
+        expire(self._turn, expiry)
+        self._advance()
+
     def _wait_over(self) -> None:
         attempt = self._turn.attempt
         if attempt.mode is Mode.RESTARTING:
@@ -737,7 +795,7 @@ class Enrollment:
         items = [i for i in attempt.in_phase() if not i.is_settled]
         running = [i for i in items if i.state is not ItemState.NOT_STARTED]
         names = tuple(i.plan.name for i in running)
-        minutes = attempt.running_plan.profile.timeout_minutes
+        minutes = attempt.running_plan.budget_ms(attempt.running_phase.context) // MINUTE_MS
         failure = outcomes.setup_timed_out(minutes, names)
         for item in running:
             cancel(self._turn, item)

@@ -10,6 +10,7 @@ from agent.wire.assignment import Assignment
 from agent.wire.codec import JsonCodec
 from agent.wire.messages import Command
 from agent.wire.vocabulary import (
+    Architecture,
     Choice,
     EnrollmentType,
     FailureKind,
@@ -20,6 +21,18 @@ from agent.wire.vocabulary import (
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What a device is made of; None for what is not known."""
+
+    architecture: Architecture | None = None
+    disk_free_mb: int | None = None
+    memory_mb: int | None = None
+    processors: int | None = None
+    """Logical ones."""
+    processor_mhz: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +48,11 @@ class DeviceFacts:
     agent_version: str
     variant: Variant = Variant.STANDARD
     user: str | None = None
+    manufacturer: str | None = None
     model: str | None = None
     serial: str | None = None
+    hardware: Hardware | None = None
+    """What requirement rules look at; None where nobody measured it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +153,14 @@ class CommandReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogsCollected:
-    """The log archive asked for by `CollectLogs` was written."""
+    """The log archive asked for by `CollectLogs` was written, or could not be."""
 
     kind: Literal["logs_collected"] = "logs_collected"
     path: str
+    """Empty when there is none."""
     command: str | None = None
+    problem: str = ""
+    """Why there is none; empty when there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import Final
 
 from agent.core import outcomes
 from agent.core.effects import AskPerson, CancelStep, RunStep
-from agent.core.estimate import credit
-from agent.core.events import StepMoved
+from agent.core.estimate import credit, learn
+from agent.core.events import MINUTE_MS, StepMoved
+from agent.core.flows import Expiry
 from agent.core.outcomes import Outcome, Verdict
 from agent.core.person_screens import SPAN_LIMIT_MS
 from agent.core.state import ItemRun, Mode
@@ -23,6 +24,8 @@ REBOOTS_MAX: Final = 4
 def start(turn: Turn, item: ItemRun) -> None:
     """Start an item: run its step, or put up its person screen."""
     item.moved_ms = turn.now_ms
+    if item.plan.step.closes_budget:
+        turn.attempt.budget_deadline_ms = None
     _open_spans(turn, item)
     if item.plan.screen is not None:
         portal = item.plan.screen.section is not None
@@ -54,8 +57,10 @@ def conclude(turn: Turn, item: ItemRun, outcome: Outcome) -> None:
     """Do what the judgement of a finished run asks for."""
     match outcome.verdict:
         case Verdict.SATISFIED:
+            if outcome.state is ItemState.DONE:
+                learn(turn.attempt, item, turn.now_ms)
             item.reboot = outcome.reboot
-            settle(turn, item, outcome.state)
+            settle(turn, item, outcome.state, note=outcome.note)
         case Verdict.HARD_REBOOT:
             _want_reboot(turn, item)
         case Verdict.TRY_AGAIN:
@@ -69,14 +74,22 @@ def out_of_time(turn: Turn, item: ItemRun) -> None:
     _try_again(turn, item, Outcome(Verdict.TRY_AGAIN, ItemState.TIMED_OUT, None, failure))
 
 
-def settle(turn: Turn, item: ItemRun, state: ItemState, failure: Failure | None = None) -> None:
+def settle(
+    turn: Turn,
+    item: ItemRun,
+    state: ItemState,
+    failure: Failure | None = None,
+    note: str | None = None,
+) -> None:
     """Let an item end, whichever way."""
     item.deadline_ms = None
     item.failure = failure
+    item.note = note
     if state in SATISFIED_STATES:
         item.percent = None
         credit(turn.attempt, item, 1.0)
     _close_spans(turn, item)
+    _turn_expiries(turn, item, state)
     _change(turn, item, state)
 
 
@@ -101,6 +114,20 @@ def try_anew(turn: Turn, item: ItemRun) -> None:
     item.detect_first = True
 
 
+def expire(turn: Turn, expiry: Expiry) -> None:
+    """What was not used in time is gone: begin again from where the person gets it."""
+    for name in expiry.again:
+        item = turn.attempt.items[name]
+        cancel(turn, item)
+        if item.state is not ItemState.NOT_STARTED:
+            item.deadline_ms = None
+            item.attempt = 0
+            item.failure = None
+            item.detect_first = False
+            item.note = expiry.note
+            _change(turn, item, ItemState.NOT_STARTED)
+
+
 def resume_all(turn: Turn) -> None:
     """After a restart: detect what was running, ask again what was asked."""
     for item in turn.attempt.under_way:
@@ -116,10 +143,12 @@ def _run(turn: Turn, item: ItemRun, state: ItemState) -> None:
     attempt, plan = turn.attempt, item.plan
     attempt.runs += 1
     item.run = attempt.runs
+    item.began_ms = turn.now_ms
     item.percent = None
     if plan.limit_ms is not None:
         item.deadline_ms = turn.now_ms + plan.limit_ms
     _change(turn, item, state)
+    replaces = tuple(old.id for old in plan.rules.supersedes if old.uninstall)
     turn.do(
         RunStep(
             item=plan.id,
@@ -128,8 +157,10 @@ def _run(turn: Turn, item: ItemRun, state: ItemState) -> None:
             context=plan.phase.context,
             run=item.run,
             attempt=item.attempt,
-            detect_first=item.detect_first,
+            # An installer agent looks for every app before it installs it.
+            detect_first=item.detect_first or plan.kind is ItemKind.APP,
             size_bytes=plan.size_bytes,
+            replaces=replaces,
         )
     )
 
@@ -157,7 +188,7 @@ def _try_again(turn: Turn, item: ItemRun, outcome: Outcome) -> None:
         return
     item.failure = outcome.failure
     item.detect_first = True
-    pause_ms = outcomes.pause_before_retry_ms(item.attempt, outcome)
+    pause_ms = outcomes.pause_before_retry_ms(item.plan, item.attempt, outcome)
     item.deadline_ms = turn.now_ms + pause_ms
     _change(turn, item, ItemState.WAITING_TO_RETRY)
 
@@ -174,9 +205,18 @@ def _close_spans(turn: Turn, item: ItemRun) -> None:
             turn.attempt.spans.pop(span.id, None)
 
 
+def _turn_expiries(turn: Turn, item: ItemRun, state: ItemState) -> None:
+    """Something that expires has arrived, or was used in time."""
+    for expiry in turn.attempt.running_plan.expiries:
+        if expiry.opens == item.plan.id and state in SATISFIED_STATES:
+            turn.attempt.expiries[expiry.opens] = turn.now_ms + expiry.limit_min * MINUTE_MS
+        elif expiry.closes == item.plan.id:
+            turn.attempt.expiries.pop(expiry.opens, None)
+
+
 def _change(turn: Turn, item: ItemRun, state: ItemState) -> None:
     turn.attempt.set_state(item, state)
-    item.moved_ms = turn.now_ms
+    item.moved_ms = item.since_ms = turn.now_ms
     plan = item.plan
     turn.report(
         ItemChanged(
@@ -190,5 +230,6 @@ def _change(turn: Turn, item: ItemRun, state: ItemState) -> None:
             attempt=item.attempt,
             attempts_max=plan.tries,
             failure=item.failure,
+            note=item.note,
         )
     )

@@ -9,13 +9,25 @@ from typing import Final
 from agent.core.events import MINUTE_MS, StepFinished, StepResult
 from agent.core.plan import ItemPlan
 from agent.wire.progress import Failure
-from agent.wire.vocabulary import FailureKind, ItemState, RebootKind
+from agent.wire.vocabulary import (
+    ExitCodeMeaning,
+    FailureKind,
+    ItemState,
+    RebootKind,
+    RestartBehavior,
+)
 
-SUCCESS_EXIT_CODES: Final = frozenset({0, 1707})
-SOFT_REBOOT_EXIT_CODE: Final = 3010
-HARD_REBOOT_EXIT_CODE: Final = 1641
-RETRY_EXIT_CODE: Final = 1618
-"""The default return codes of a Windows app: 0 and 1707 success, 3010 soft reboot, 1641 hard reboot, 1618 retry."""
+OTHER_INSTALLER_EXIT: Final = 1618
+"""Windows' ERROR_INSTALL_ALREADY_RUNNING."""
+
+EXIT_CODES: Final = {
+    0: ExitCodeMeaning.SUCCESS,
+    1707: ExitCodeMeaning.SUCCESS,
+    3010: ExitCodeMeaning.SOFT_REBOOT,
+    1641: ExitCodeMeaning.HARD_REBOOT,
+    OTHER_INSTALLER_EXIT: ExitCodeMeaning.RETRY,
+}
+"""The default return codes of a Windows app; any other one is a failure, unless detection finds the app."""
 
 RETRY_EXIT_PAUSE_MS: Final = 5 * MINUTE_MS
 FIRST_RETRY_PAUSE_MS: Final = 30_000
@@ -44,6 +56,8 @@ class Outcome:
     failure: Failure | None = None
     pause_ms: int | None = None
     """A pause of its own before the next try; None means the usual growing one."""
+    note: str | None = None
+    """Why it is as it is, where nothing failed."""
 
 
 def judge(item: ItemPlan, event: StepFinished) -> Outcome:
@@ -52,7 +66,8 @@ def judge(item: ItemPlan, event: StepFinished) -> Outcome:
         case StepResult.ALREADY_PRESENT:
             return Outcome(Verdict.SATISFIED, ItemState.ALREADY_PRESENT)
         case StepResult.NOT_APPLICABLE:
-            return Outcome(Verdict.SATISFIED, ItemState.SKIPPED)
+            note = event.detail[:2000] or "this device says that it does not apply here"
+            return Outcome(Verdict.SATISFIED, ItemState.SKIPPED, note=note)
         case StepResult.FAILED:
             return _failed(item, event)
         case StepResult.COMPLETED:
@@ -61,22 +76,39 @@ def judge(item: ItemPlan, event: StepFinished) -> Outcome:
 
 def _completed(item: ItemPlan, event: StepFinished) -> Outcome:
     code = 0 if event.exit_code is None else event.exit_code
-    if code == HARD_REBOOT_EXIT_CODE:
+    meaning = _meaning(item, code)
+    reboot = _reboot(item.rules.restart, meaning)
+    if reboot is RebootKind.HARD:
         return Outcome(Verdict.HARD_REBOOT, ItemState.REBOOT_REQUIRED, RebootKind.HARD)
-    if event.detected is not False:
-        reboot = RebootKind.SOFT if code == SOFT_REBOOT_EXIT_CODE else None
-        if event.detected or code in SUCCESS_EXIT_CODES or reboot:
-            return Outcome(Verdict.SATISFIED, ItemState.DONE, reboot)
-    if code == RETRY_EXIT_CODE:
-        failure = _installer_failure(item, code, event.detail)
-        return Outcome(Verdict.TRY_AGAIN, ItemState.FAILED, None, failure, RETRY_EXIT_PAUSE_MS)
-    if code in SUCCESS_EXIT_CODES or code == SOFT_REBOOT_EXIT_CODE:
-        return Outcome(
-            Verdict.TRY_AGAIN, ItemState.NOT_DETECTED, None, not_detected(item, event.detail)
-        )
-    return Outcome(
-        Verdict.TRY_AGAIN, ItemState.FAILED, None, _installer_failure(item, code, event.detail)
-    )
+    works = meaning not in (ExitCodeMeaning.RETRY, ExitCodeMeaning.FAILED)
+    if event.detected or (works and event.detected is None):
+        return Outcome(Verdict.SATISFIED, ItemState.DONE, reboot)
+    if works:
+        failure = not_detected(item, event.detail)
+        return Outcome(Verdict.TRY_AGAIN, ItemState.NOT_DETECTED, None, failure)
+    failure = _installer_failure(item, code, event.detail)
+    pause_ms = RETRY_EXIT_PAUSE_MS if meaning is ExitCodeMeaning.RETRY else None
+    return Outcome(Verdict.TRY_AGAIN, ItemState.FAILED, None, failure, pause_ms)
+
+
+def _meaning(item: ItemPlan, code: int) -> ExitCodeMeaning:
+    own = next((known.meaning for known in item.rules.exit_codes if known.code == code), None)
+    return own or EXIT_CODES.get(code, ExitCodeMeaning.FAILED)
+
+
+def _reboot(behavior: RestartBehavior, meaning: ExitCodeMeaning) -> RebootKind | None:
+    """The restart that follows from an installer's end."""
+    match behavior, meaning:
+        case RestartBehavior.SUPPRESS, _:
+            return None
+        case _, ExitCodeMeaning.HARD_REBOOT:
+            return RebootKind.HARD
+        case _, ExitCodeMeaning.SOFT_REBOOT:
+            return RebootKind.SOFT
+        case RestartBehavior.ALWAYS, ExitCodeMeaning.SUCCESS:
+            return RebootKind.SOFT
+        case _:
+            return None
 
 
 def _failed(item: ItemPlan, event: StepFinished) -> Outcome:
@@ -96,6 +128,7 @@ _FAILED_SENTENCES: Final = {
     FailureKind.NETWORK_TIMEOUT: "{name} could not be reached over the network.",
     FailureKind.INSTALLER_FAILED: "{name} could not be installed.",
     FailureKind.ATTESTATION_FAILED: "This device's hardware could not be verified.",
+    FailureKind.NO_POLICY: "Your organization's policy did not arrive in time, so this device resets itself.",
 }
 
 
@@ -107,10 +140,11 @@ def _hresult(exit_code: int | None) -> str:
 
 
 def _installer_failure(item: ItemPlan, code: int, detail: str) -> Failure:
+    why = ": another installation was running" if code == OTHER_INSTALLER_EXIT else ""
     return Failure(
         kind=FailureKind.INSTALLER_FAILED,
         code=_hresult(code),
-        person=f"{item.name} could not be installed.",
+        person=f"{item.name} could not be installed{why}.",
         engineer=detail or f"{item.id}: the installer ended with exit code {code}",
         item=item.id,
     )
@@ -130,15 +164,18 @@ def not_detected(item: ItemPlan, detail: str = "") -> Failure:
 def item_timed_out(item: ItemPlan) -> Failure:
     """One try took longer than the item's own cap."""
     minutes = (item.limit_ms or 0) // MINUTE_MS
-    attested = item.failure is FailureKind.ATTESTATION_FAILED
+    kind = item.failure if item.failure in _FAILED_BY_TIME else FailureKind.ITEM_TIMED_OUT
     return Failure(
-        kind=FailureKind.ATTESTATION_FAILED if attested else FailureKind.ITEM_TIMED_OUT,
+        kind=kind,
         code=TIMEOUT_CODE,
-        person=f"{item.name} took too long.",
+        person=_FAILED_SENTENCES.get(kind, "{name} took too long.").format(name=item.name),
         engineer=f"{item.id}: no end within its limit of {minutes} minutes",
         item=item.id,
     )
 
+
+_FAILED_BY_TIME: Final = frozenset({FailureKind.ATTESTATION_FAILED, FailureKind.NO_POLICY})
+"""What has a name of its own when its time is up."""
 
 _NAMES_MAX: Final = 5
 
@@ -173,6 +210,28 @@ def dependency_failed(item: ItemPlan, needed: str) -> Failure:
         code="0x87D00215",
         person=f"{item.name} needs {needed}, which could not be set up.",
         engineer=f"{item.id}: not attempted, its dependency {needed} failed",
+        item=item.id,
+    )
+
+
+def dependency_not_applicable(item: ItemPlan, needed: str) -> Failure:
+    """Something that this item depends on is not meant for this device."""
+    return Failure(
+        kind=FailureKind.DEPENDENCY_FAILED,
+        code="0x87D00215",
+        person=f"{item.name} needs {needed}, which is not meant for this device.",
+        engineer=f"{item.id}: not attempted, the requirements of its dependency {needed} are not met",
+        item=item.id,
+    )
+
+
+def dependency_not_installed(item: ItemPlan, needed: str) -> Failure:
+    """Something that this item depends on has to be there already, and nothing sets it up."""
+    return Failure(
+        kind=FailureKind.DEPENDENCY_FAILED,
+        code="0x87D00215",
+        person=f"{item.name} needs {needed}, which is not set up on this device.",
+        engineer=f"{item.id}: not attempted, automatic installation of its dependency {needed} is off",
         item=item.id,
     )
 
@@ -214,16 +273,18 @@ def person_stopped(name: str, what: str, *, silent: bool) -> Failure:
         kind=FailureKind.PERSON_SILENT if silent else FailureKind.USER_CANCELLED,
         code="userAbandonment",
         person=(
-            f"Setup stopped because nobody answered “{name}” in time. Start again when you are ready."
+            f"Setup stopped because nobody answered “{name}” in time."
             if silent
-            else f"Setup was stopped at “{name}”. Start again when you are ready."
+            else f"Setup was stopped at “{name}”."
         ),
         engineer=f"{name}: {what}" if silent else f"{name}: User cancelled enrollment ({what})",
     )
 
 
-def pause_before_retry_ms(attempt: int, outcome: Outcome) -> int:
+def pause_before_retry_ms(item: ItemPlan, attempt: int, outcome: Outcome) -> int:
     """How long to wait before the try after `attempt`, in milliseconds."""
     if outcome.pause_ms is not None:
         return outcome.pause_ms
+    if item.retry_pause_ms is not None:
+        return item.retry_pause_ms
     return int(FIRST_RETRY_PAUSE_MS * 2 ** (attempt - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.core.events import CommandReceived
 from agent.core.state import Attempt, Mode
 from agent.wire.assignment import Assignment
-from agent.wire.vocabulary import Choice, Gate, Phase, RowState
+from agent.wire.vocabulary import Choice, EndState, Gate, Phase, RowState, Variant
 
 ORDER = tuple(Choice)
 
@@ -47,7 +47,18 @@ def why_not(attempt: Attempt, choice: Choice, item: str | None = None) -> str | 
             return _collect_logs(attempt, handling.allow_log_collection)
 
 
+def _in_technicians_hands(attempt: Attempt) -> bool:
+    """Pre-provisioning shows a technician what failed, and no way past it."""
+    technician = attempt.facts.variant is Variant.PRE_PROVISIONED
+    return technician and attempt.phase is not Phase.ACCOUNT_SETUP
+
+
+NO_WAY_PAST = "pre-provisioning can't be tried again or left; correct the cause and start it anew"
+
+
 def _retry(attempt: Attempt, allowed: bool) -> str | None:
+    if _in_technicians_hands(attempt):
+        return NO_WAY_PAST
     if not allowed:
         return "the profile does not allow to try again"
     return None if attempt.mode is Mode.STOPPED else "nothing has failed"
@@ -66,6 +77,8 @@ def _retry_item(attempt: Attempt, allowed: bool, item: str | None) -> str | None
 def _continue(attempt: Attempt, allowed: bool) -> str | None:
     if attempt.gate is not Gate.LOCKED:
         return "the device may be used already"
+    if _in_technicians_hands(attempt):
+        return NO_WAY_PAST
     if attempt.phase_states[Phase.DEVICE_PREPARATION] is not RowState.SUCCEEDED:
         return "the device is not enrolled yet"
     if attempt.mode is Mode.STOPPED:
@@ -83,12 +96,17 @@ def _continue(attempt: Attempt, allowed: bool) -> str | None:
 def _skip(attempt: Attempt, allowed: bool) -> str | None:
     if not allowed:
         return "the profile does not allow to skip account setup"
-    if attempt.phase is Phase.ACCOUNT_SETUP and attempt.mode in (Mode.WORKING, Mode.STOPPED):
-        return None
-    return "account setup is not running"
+    if attempt.phase is not Phase.ACCOUNT_SETUP or attempt.mode not in (Mode.WORKING, Mode.STOPPED):
+        return "account setup is not running"
+    late = (i for i in attempt.in_phase() if i.plan.phase is not Phase.ACCOUNT_SETUP)
+    if any(i.plan.blocking and not i.is_satisfied for i in late):
+        return "the device itself got something new that has to be set up first"
+    return None
 
 
 def _reset(attempt: Attempt, allowed: bool) -> str | None:
+    if _in_technicians_hands(attempt):
+        return NO_WAY_PAST
     if not allowed:
         return "the profile does not allow to reset the device"
     return None if attempt.mode is Mode.STOPPED else "nothing has failed"
@@ -97,6 +115,8 @@ def _reset(attempt: Attempt, allowed: bool) -> str | None:
 def _collect_logs(attempt: Attempt, allowed: bool) -> str | None:
     if not allowed:
         return "the profile does not allow to collect logs"
+    if attempt.end_state is EndState.RESET:
+        return "the device is being reset"
     return None if attempt.failure is not None else "nothing has failed"
 
 

@@ -119,7 +119,7 @@ _SCREENS: Final = (
     PersonScreen(
         "remote_management",
         "Remote Management",
-        "Your organization manages this Mac. Enroll to receive its settings and apps.",
+        "Your organization manages this device. Enroll to receive its settings and apps.",
         "Enroll",
         halts=(PersonAction.CANCEL,),
     ),
@@ -128,6 +128,30 @@ _SCREENS: Final = (
         "Create your account",
         "Choose the name and password that you will use on this Mac.",
         "Create account",
+    ),
+    PersonScreen(
+        "reseal",
+        "Ready for its user",
+        "Everything that could be set up beforehand is in place. Reseal the device and hand it over.",
+        "Reseal",
+    ),
+    PersonScreen(
+        "enrollment_token",
+        "Enroll this device",
+        "Scan the QR code that your organization gave you, or enter its enrollment token.",
+        "I have scanned it",
+    ),
+    PersonScreen(
+        "device_terms",
+        "This device belongs to your organization",
+        "Your organization sees and manages everything on it. Accept to go on with setup.",
+        "Accept and continue",
+    ),
+    PersonScreen(
+        "setup_action",
+        "Finish in the setup app",
+        "An app of your organization opens now. Follow its steps and come back here.",
+        "Done",
     ),
     _portal(
         "set_up_access", _CHECKLIST, "PreEnrollmentWizard", "Set up access",

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core.events import MINUTE_MS, DeviceFacts
-from agent.core.flows import BUILT_IN_STEPS, BuiltIn, Flow, Slot, flow_of
+from agent.core.flows import (
+    BUILT_IN_STEPS,
+    EXPIRIES,
+    Block,
+    BuiltIn,
+    Expiry,
+    Flow,
+    Slot,
+    flow_of,
+    steps_of,
+)
 from agent.core.person_screens import ABANDONMENT_ROWS, PERSON_SCREENS, AbandonmentRow, PersonScreen
-from agent.wire.assignment import Admitted, AssignedItem
+from agent.core.scope import Part, Role, blocks, effective_profile, scope
+from agent.wire.assignment import USUAL_RULES, Admitted, InstallRules, PersonScreens
 from agent.wire.profile import EspProfile
 from agent.wire.vocabulary import Context, EnrollmentType, FailureKind, ItemKind, Phase
 
@@ -18,6 +29,9 @@ _ONE_INSTALLER: Final = frozenset(
     {EnrollmentType.WINDOWS_AUTOPILOT, EnrollmentType.WINDOWS_MANUAL, EnrollmentType.MACOS_ADE}
 )
 """Platforms whose installers exclude one another; phones install side by side."""
+
+ASSIGNED: Final = BuiltIn("assigned", "Assigned item", "", "", 0)
+"""Stands for the flow's word on what came with the assignment: nothing in particular."""
 
 _ASSIGNED_ROWS: Final = {
     ItemKind.POLICY: ("security_policies", "Security policies", "applied"),
@@ -51,16 +65,27 @@ class ItemPlan:
     limit_ms: int | None
     """The time cap of one try."""
     tries: int
-    opens_budget: bool = False
-    """The context's budget starts once this is done."""
+    failure: FailureKind
     size_bytes: int = 0
     screen: PersonScreen | None = None
-    failure: FailureKind = FailureKind.STEP_FAILED
+    step: BuiltIn = ASSIGNED
+    """What the platform's flow says of it."""
+    rules: InstallRules = USUAL_RULES
+    skip: str | None = None
+    """Why it is not set up on this device."""
+    unmet: str | None = None
+    """The dependency that nothing installs: it is not attempted."""
 
     @property
     def is_assigned(self) -> bool:
         """Came with the assignment rather than with the platform's flow."""
-        return self.kind in _ASSIGNED_ROWS
+        return self.step.id == ASSIGNED.id
+
+    @property
+    def retry_pause_ms(self) -> int | None:
+        """The same pause before every further try; None for the usual growing one."""
+        pause_s = self.step.retry_pause_s
+        return None if pause_s is None else pause_s * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +117,13 @@ class Plan:
     phases: tuple[PhasePlan, ...]
     items: dict[str, ItemPlan]
     spans: tuple[AbandonmentRow, ...]
+    expiries: tuple[Expiry, ...]
 
-    @property
-    def budget_ms(self) -> int:
-        """The time budget of each context."""
-        return self.profile.timeout_minutes * MINUTE_MS
+    def budget_ms(self, context: Context) -> int:
+        """The time budget of a context: the profile's, and what the platform grants for some of its steps."""
+        here = (i for i in self.items.values() if i.phase.context is context)
+        extra = sum(i.step.extends_budget_min for i in here)
+        return (self.profile.timeout_minutes + extra) * MINUTE_MS
 
 
 def make_plan(facts: DeviceFacts, admitted: Admitted) -> Plan:
@@ -109,58 +136,65 @@ def make_plan(facts: DeviceFacts, admitted: Admitted) -> Plan:
         if item.id in BUILT_IN_STEPS:
             raise ValueError(f"item '{item.id}' has the id of a built-in step; give it another one")
     flow = flow_of(facts.enrollment_type, facts.variant)
+    profile, _ = effective_profile(admitted.profile, facts)
+    admitted = admitted.model_copy(update={"profile": profile})
     items = {i.id: i for i in _place(facts, admitted, flow)}
     return Plan(
-        profile=admitted.profile,
+        profile=profile,
         organization=admitted.organization,
         user=admitted.user or facts.user,
-        phases=tuple(_phase(p, flow, items, admitted.profile) for p in Phase),
+        phases=tuple(_phase(p, flow, items, profile) for p in Phase),
         items=items,
         spans=tuple(_spans(facts.enrollment_type, items)),
+        expiries=tuple(e for e in EXPIRIES if {e.opens, e.closes, *e.again} <= items.keys()),
     )
 
 
 def _place(facts: DeviceFacts, admitted: Admitted, flow: Flow) -> Iterator[ItemPlan]:
     """Lay out the phases one after another; each block of a phase starts when the one before it is settled."""
-    tracked = _tracked(admitted)
+    parts = scope(facts, admitted)
     for phase in Phase:
         before: tuple[str, ...] = ()
         for block in flow[phase]:
-            if isinstance(block, Slot):
-                placed = [
-                    _assigned(facts, admitted.profile, phase, item, before, item.id in tracked)
-                    for item in admitted.items
-                    if item.context is block.context
-                ]
-            elif block.when is not None and not getattr(admitted.screens, block.when):
-                continue
-            else:
-                placed = [_built_in(admitted.profile, phase, block, before)]
+            placed = [*_placed(facts, admitted, phase, block, parts, before)]
             yield from placed
             before = tuple(i.id for i in placed if i.tracked) or before
 
 
-def _tracked(admitted: Admitted) -> frozenset[str]:
-    """What setup waits for: required items that the blocking list lets through, and all that these depend on."""
-    listed = admitted.profile.blocking_apps
-    by_id = {item.id: item for item in admitted.items}
-    waiting = [
-        item.id
-        for item in admitted.items
-        if item.required and (item.kind is not ItemKind.APP or listed == "all" or item.id in listed)
-    ]
-    found: set[str] = set()
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting.extend(by_id[current].depends_on)
-    return frozenset(found)
+def _placed(
+    facts: DeviceFacts,
+    admitted: Admitted,
+    phase: Phase,
+    block: Block,
+    parts: Iterable[Part],
+    before: tuple[str, ...],
+) -> Iterator[ItemPlan]:
+    if isinstance(block, Slot):
+        for part in parts:
+            if part.item.context is block.context:
+                yield _assigned(facts, phase, part, before)
+    for step in steps_of(block):
+        if _is_there(step, facts, admitted.profile, admitted.screens):
+            yield _built_in(admitted.profile, phase, step, before)
+
+
+def _is_there(
+    step: BuiltIn, facts: DeviceFacts, profile: EspProfile, screens: PersonScreens
+) -> bool:
+    """Whether this device has the step: some are one maker's only, others an administrator has to ask for."""
+    if step.only_on is not None and step.only_on != (facts.manufacturer or "").casefold():
+        return False
+    if step.when == "quality_updates":
+        # Microsoft Learn: without blocking a person may be gone before they begin.
+        return profile.windows.quality_updates and blocks(profile, Context.DEVICE)
+    return step.when is None or bool(getattr(screens, step.when))
 
 
 def _built_in(
     profile: EspProfile, phase: Phase, step: BuiltIn, before: tuple[str, ...]
 ) -> ItemPlan:
+    # Without device preparation there is no enrollment at all, whatever the profile blocks.
+    holds = phase is Phase.DEVICE_PREPARATION or blocks(profile, phase.context)
     return ItemPlan(
         id=step.id,
         name=step.name,
@@ -168,28 +202,21 @@ def _built_in(
         phase=phase,
         row=step.row,
         tracked=True,
-        # Without device preparation there is no enrollment at all, whatever the profile blocks.
-        blocking=phase is Phase.DEVICE_PREPARATION or _blocks(profile, phase),
+        blocking=holds and not step.is_best_effort,
         after=before,
         needs=(),
         lane=None,
         expected_ms=step.expected_s * 1000,
         limit_ms=None if step.limit_min is None else step.limit_min * MINUTE_MS,
         tries=step.tries,
-        opens_budget=step.opens_budget,
-        screen=PERSON_SCREENS.get(step.id),
         failure=step.failure,
+        screen=PERSON_SCREENS.get(step.id),
+        step=step,
     )
 
 
-def _assigned(
-    facts: DeviceFacts,
-    profile: EspProfile,
-    phase: Phase,
-    item: AssignedItem,
-    before: tuple[str, ...],
-    tracked: bool,
-) -> ItemPlan:
+def _assigned(facts: DeviceFacts, phase: Phase, part: Part, before: tuple[str, ...]) -> ItemPlan:
+    item = part.item
     row, _, _ = _ASSIGNED_ROWS[item.kind]
     is_app = item.kind is ItemKind.APP
     return ItemPlan(
@@ -198,23 +225,20 @@ def _assigned(
         kind=item.kind,
         phase=phase,
         row=_row_prefix(phase) + row,
-        tracked=tracked,
-        blocking=tracked and _blocks(profile, phase),
+        tracked=part.is_tracked,
+        blocking=part.role is Role.BLOCKING,
         after=before,
-        needs=item.depends_on,
+        needs=part.needs,
         lane=INSTALLER_LANE if is_app and facts.enrollment_type in _ONE_INSTALLER else None,
         expected_ms=item.expected_seconds * 1000,
         limit_ms=item.install_limit_minutes * MINUTE_MS,
         tries=item.tries,
-        size_bytes=item.size_bytes,
         failure=FailureKind.INSTALLER_FAILED if is_app else FailureKind.STEP_FAILED,
+        size_bytes=item.size_bytes,
+        rules=item.install_rules,
+        skip=part.reason if part.role is Role.SKIPPED else None,
+        unmet=part.unmet,
     )
-
-
-def _blocks(profile: EspProfile, phase: Phase) -> bool:
-    if phase.context is Context.DEVICE:
-        return profile.device_setup.show_progress and profile.device_setup.block_until_complete
-    return profile.account_setup.show_progress and profile.account_setup.block_until_complete
 
 
 def _row_prefix(phase: Phase) -> str:
@@ -224,7 +248,7 @@ def _row_prefix(phase: Phase) -> str:
 def _phase(phase: Phase, flow: Flow, items: dict[str, ItemPlan], profile: EspProfile) -> PhasePlan:
     members: dict[str, list[str]] = {}
     for item in items.values():
-        if item.phase is phase:
+        if item.phase is phase and not item.step.is_silent:
             members.setdefault(item.row, []).append(item.id)
     rows: dict[str, RowPlan] = {}
     for block in flow[phase]:
@@ -232,10 +256,10 @@ def _phase(phase: Phase, flow: Flow, items: dict[str, ItemPlan], profile: EspPro
             for name, title, verb in _ASSIGNED_ROWS.values():
                 row = _row_prefix(phase) + name
                 rows[row] = RowPlan(row, title, verb, tuple(members.get(row, ())))
-        elif block.row in members:
-            rows[block.row] = RowPlan(
-                block.row, block.row_title, "completed", tuple(members[block.row])
-            )
+        for step in steps_of(block):
+            if step.row in members:
+                names = tuple(members[step.row])
+                rows[step.row] = RowPlan(step.row, step.row_title, "completed", names)
     shown = (
         profile.device_setup.show_progress
         if phase.context is Context.DEVICE

@@ -19,12 +19,14 @@ from agent.wire.progress import (
 )
 from agent.wire.vocabulary import (
     Choice,
+    FailureKind,
     ItemKind,
     ItemState,
     PersonAction,
     Phase,
     RowState,
     Stage,
+    Variant,
 )
 
 STANDARD_MESSAGE: Final = (
@@ -63,7 +65,7 @@ _ACTIVITY: Final = {
     ItemState.REBOOT_REQUIRED: "Restart needed",
     ItemState.DONE: "Done",
     ItemState.ALREADY_PRESENT: "Already there",
-    ItemState.SKIPPED: "Not needed here",
+    ItemState.SKIPPED: "Left out",
     ItemState.FAILED: "Failed",
     ItemState.NOT_DETECTED: "Not found after installing",
     ItemState.TIMED_OUT: "Took too long",
@@ -97,6 +99,7 @@ def progress_of(attempt: Attempt, now_ms: int) -> Progress:
         device=attempt.facts.device,
         user=plan.user if plan else attempt.facts.user,
         enrollment_type=attempt.facts.enrollment_type,
+        variant=None if attempt.facts.variant is Variant.STANDARD else attempt.facts.variant,
         platform=attempt.facts.platform,
         attempt=attempt.id,
         attempt_number=attempt.number,
@@ -106,7 +109,7 @@ def progress_of(attempt: Attempt, now_ms: int) -> Progress:
         percent=attempt.percent,
         gate=attempt.gate,
         phases=tuple(_phase(attempt, plan, p) for p in plan.phases) if plan else (),
-        remaining=remaining(attempt),
+        remaining=remaining(attempt, now_ms),
         deadline_ms=_since_begin(attempt, attempt.budget_deadline_ms),
         profile_name=plan.profile.name if plan else None,
         prompt=_prompt(attempt),
@@ -115,6 +118,7 @@ def progress_of(attempt: Attempt, now_ms: int) -> Progress:
         retryable=retryable(attempt) if Choice.TRY_ITEM_AGAIN in offered(attempt) else (),
         end_state=attempt.end_state,
         failure=attempt.failure,
+        logs=attempt.logs,
         organization=plan.organization if plan else None,
         custom_message=plan.profile.custom_message if plan else None,
         show_details=plan.profile.error_handling.show_details if plan else True,
@@ -175,6 +179,7 @@ def _item(attempt: Attempt, plan: Plan, item: ItemRun) -> ItemProgress:
         deadline_ms=_since_begin(attempt, item.deadline_ms),
         moved_ms=max(0, item.moved_ms - attempt.began_ms),
         failure=item.failure,
+        note=item.note,
         waits_for=_waits_for(attempt, plan, item),
     )
 
@@ -184,6 +189,8 @@ def _activity(item: ItemRun) -> str:
         return "Installs after setup"
     if item.state is ItemState.INSTALLING:
         return _APPLYING.get(item.plan.kind, "Installing")
+    if item.failure is not None and item.failure.kind is FailureKind.DEPENDENCY_FAILED:
+        return "Not attempted"
     return _ACTIVITY[item.state]
 
 
@@ -206,6 +213,7 @@ def _prompt(attempt: Attempt) -> Prompt | None:
         screen=screen.id,
         title=screen.title,
         text=screen.text,
+        note=item.note,
         actions=(
             PromptAction(action=PersonAction.PROCEED, label=screen.proceed),
             *(PromptAction(action=a, label=_HALT_LABELS.get(a, a.label)) for a in screen.halts),

@@ -9,7 +9,7 @@ from typing import Final
 
 from agent.core.events import DeviceFacts, Limits
 from agent.core.plan import ItemPlan, Plan
-from agent.wire.progress import Failure
+from agent.wire.progress import CollectedLogs, Failure
 from agent.wire.vocabulary import (
     SATISFIED_STATES,
     UNSATISFIED_STATES,
@@ -49,16 +49,27 @@ class ItemRun:
     run: int = 0
     percent: int | None = None
     moved_ms: int = 0
+    began_ms: int = 0
+    """When the running try began."""
+    since_ms: int = 0
+    """When it came into its state."""
     deadline_ms: int | None = None
     """Running: the end of this try. Waiting to retry: the next try. Waiting for a person: the screen's limit."""
     failure: Failure | None = None
+    note: str | None = None
+    """Why it is as it is, where nothing failed."""
     credited_ms: int = 0
     """The share of the expected work that counts as done; never taken back."""
     reboots: int = 0
     reboot: RebootKind | None = None
     detect_first: bool = False
+    phase: Phase = field(init=False)
+    """The phase that waits for it: its plan's, or a later one when it was assigned after that."""
     position: int = 0
     """Where the item stands in its plan's order."""
+
+    def __post_init__(self) -> None:
+        self.phase = self.plan.phase
 
     @property
     def is_working(self) -> bool:
@@ -84,6 +95,15 @@ class ItemRun:
     def is_settled(self) -> bool:
         """It ended, whichever way."""
         return self.state in _SETTLED_STATES
+
+
+@dataclass(slots=True)
+class TimesTaken:
+    """How long finished tries took: of each the logarithm of the time taken to the time expected."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
 
 
 _position = attrgetter("position")
@@ -120,6 +140,8 @@ class Attempt:
     budget_deadline_ms: int | None = None
     spans: dict[str, int] = field(default_factory=dict)
     """Deadlines of the report's rows that are running, by row id."""
+    expiries: dict[str, int] = field(default_factory=dict)
+    """When what an item brought is taken away again, by that item's id."""
     failure: Failure | None = None
     retried: bool = False
     end_state: EndState | None = None
@@ -127,14 +149,26 @@ class Attempt:
     work_ms: int = 0
     credited_ms: int = 0
     percent: int = 0
+    own_times: TimesTaken = field(default_factory=TimesTaken)
+    """Of the platform's own steps."""
+    assigned_times: TimesTaken = field(default_factory=TimesTaken)
+    """Of the assigned items, whose expectations come from somewhere else."""
     logs_wanted: list[str | None] = field(default_factory=list)
     """Log archives asked for and not yet written; an entry is the command that asked, if one did."""
+    logs: CollectedLogs | None = None
+    """What became of the newest one."""
 
     @property
     def running_plan(self) -> Plan:
         """The plan, once an assignment has made one."""
         assert self.plan is not None, "whatever runs has a plan"
         return self.plan
+
+    @property
+    def running_phase(self) -> Phase:
+        """The phase, once the first has begun."""
+        assert self.phase is not None, "whatever runs is in a phase"
+        return self.phase
 
     def set_items(self, items: dict[str, ItemRun]) -> None:
         """Take the items of a plan, in its order."""
@@ -154,7 +188,7 @@ class Attempt:
 
     def in_phase(self) -> list[ItemRun]:
         """The items that the running phase waits for."""
-        return [i for i in self.items.values() if i.plan.phase is self.phase and i.plan.tracked]
+        return [i for i in self.items.values() if i.phase is self.phase and i.plan.tracked]
 
     def waiting_screen(self) -> ItemRun | None:
         """The person screen that is up."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from agent.wire.base import (
     Count,
@@ -19,10 +22,66 @@ from agent.wire.base import (
 )
 from agent.wire.profile import EspProfile, Minutes
 from agent.wire.progress import Failure
-from agent.wire.vocabulary import Context, ItemKind
+from agent.wire.vocabulary import (
+    Architecture,
+    Context,
+    ExitCodeMeaning,
+    ItemKind,
+    RestartBehavior,
+)
 
 ITEMS_MAX = 200
 DEPENDENCIES_MAX = 100
+"""Of one graph: all apps that hang together, whoever depends on whom."""
+SUPERSEDED_MAX = 10
+"""Of one graph, the newest app included."""
+EXIT_CODES_MAX = 100
+
+
+OsVersion = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){0,5}$", max_length=64)]
+
+
+class Requirements(Wire):
+    """What a device has to have, or the app does not apply to it; what the device does not know of itself is met."""
+
+    architectures: tuple[Architecture, ...] = ()
+    """One of these; none named means any."""
+    minimum_os: OsVersion | None = None
+    disk_mb: Count | None = None
+    memory_mb: Count | None = None
+    processors: Count | None = None
+    """Logical ones."""
+    processor_mhz: Count | None = None
+
+
+class Superseded(Wire):
+    """An older app that this one takes the place of."""
+
+    id: Identifier
+    uninstall: bool = False
+    """True: the old one is removed first (replace); False: it stays (update)."""
+
+
+class ExitCode(Wire):
+    """What one exit code of an installer means."""
+
+    code: Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
+    meaning: ExitCodeMeaning
+
+
+class InstallRules(Wire):
+    """How an installer's work is prepared and judged, where it differs from the platform's usual way.
+
+    The rules and their limits are those of Windows apps (Win32) in Microsoft Intune.
+    """
+
+    requirements: Requirements = Requirements()
+    supersedes: Annotated[tuple[Superseded, ...], Field(max_length=SUPERSEDED_MAX)] = ()
+    must_be_present: tuple[Identifier, ...] = ()
+    """Dependencies without automatic installation: unless they are set up for their own sake, this item is not attempted."""
+    exit_codes: Annotated[tuple[ExitCode, ...], Field(max_length=EXIT_CODES_MAX)] = ()
+    """In addition to 0 and 1707 success, 3010 soft reboot, 1641 hard reboot and 1618 retry."""
+    restart: RestartBehavior = RestartBehavior.BY_EXIT_CODE
 
 
 class AssignedItem(Wire):
@@ -38,9 +97,18 @@ class AssignedItem(Wire):
     depends_on: tuple[Identifier, ...] = ()
     size_bytes: Count = 0
     expected_seconds: Seconds = 60
-    """The usual time from start to detected; the remaining-time estimate is made of these."""
+    """The median time from start to detected, download included; the remaining-time estimate is made of these."""
     install_limit_minutes: Minutes = 60
     tries: Annotated[int, Field(ge=1, le=10)] = 3
+    rules: InstallRules | None = None
+
+    @property
+    def install_rules(self) -> InstallRules:
+        """Its rules, or the usual ones."""
+        return self.rules or USUAL_RULES
+
+
+USUAL_RULES = InstallRules()
 
 
 class PersonScreens(Wire):
@@ -50,6 +118,8 @@ class PersonScreens(Wire):
     device_category: bool = False
     compliance: bool = True
     activation: bool = False
+    setup_action: bool = False
+    """An app that a fully managed Android device opens before setup ends."""
 
 
 class Admitted(Wire):
@@ -91,7 +161,7 @@ class Assignment(Message):
 
 
 def check_dependencies(items: tuple[AssignedItem, ...]) -> None:
-    """Refuse duplicate ids, unknown dependencies, dependencies across contexts, and cycles.
+    """Refuse duplicate ids, unknown dependencies, dependencies across contexts, graphs too large, and cycles.
 
     Raises:
         ValueError: one sentence that names the item and the remedy.
@@ -102,44 +172,95 @@ def check_dependencies(items: tuple[AssignedItem, ...]) -> None:
             raise ValueError(f"item '{item.id}' is listed twice; give each item its own id")
         by_id[item.id] = item
     for item in items:
-        if len(item.depends_on) > DEPENDENCIES_MAX:
+        _refuse_impossible(item, by_id)
+    replaced = _replacements(items)
+    needs = {
+        item.id: tuple(_newest(n, replaced) for n in _dependencies(item) if n in by_id)
+        for item in items
+    }
+    # A device to which the newer app does not apply gets the older one, so both graphs have to be sound.
+    _refuse_cycles({i.id: _dependencies(i) for i in items}, "the dependencies go in a circle")
+    _refuse_cycles(needs, "the dependencies go in a circle")
+    _refuse_large_graphs(needs, DEPENDENCIES_MAX, "dependencies")
+
+
+def _dependencies(item: AssignedItem) -> tuple[str, ...]:
+    return item.depends_on + item.install_rules.must_be_present
+
+
+def _refuse_impossible(item: AssignedItem, by_id: dict[str, AssignedItem]) -> None:
+    for needed in item.depends_on:
+        if needed not in by_id:
+            known = ", ".join(sorted(by_id))
             raise ValueError(
-                f"item '{item.id}' has more than {DEPENDENCIES_MAX} dependencies; remove some"
+                f"item '{item.id}' depends on '{needed}', which is not assigned; assign it or choose one of: {known}"
             )
-        for needed in item.depends_on:
-            if needed not in by_id:
-                known = ", ".join(sorted(by_id))
-                raise ValueError(
-                    f"item '{item.id}' depends on '{needed}', which is not assigned; assign it or choose one of: {known}"
-                )
-            if by_id[needed].context is Context.ACCOUNT and item.context is Context.DEVICE:
-                raise ValueError(
-                    f"device item '{item.id}' depends on account item '{needed}', which comes later; move one of them"
-                )
-    _refuse_cycles(by_id)
+    for needed in _dependencies(item):
+        other = by_id.get(needed)
+        if other is not None and _comes_later(other, item):
+            raise ValueError(
+                f"device item '{item.id}' depends on account item '{needed}', which comes later; move one of them"
+            )
 
 
-def _refuse_cycles(by_id: dict[str, AssignedItem]) -> None:
-    settled: set[str] = set()
-    for root in by_id:
-        path: list[str] = []
-        on_path: set[str] = set()
-        stack: list[tuple[str, int]] = [(root, 0)]
-        while stack:
-            current, edge = stack.pop()
-            if current in settled:
-                continue
-            if edge == 0:
-                path.append(current)
-                on_path.add(current)
-            needs = by_id[current].depends_on
-            if edge == len(needs):
-                path.pop()
-                on_path.discard(current)
-                settled.add(current)
-                continue
-            stack.append((current, edge + 1))
-            if needs[edge] in on_path:
-                cycle = " → ".join([*path[path.index(needs[edge]) :], needs[edge]])
-                raise ValueError(f"the dependencies go in a circle: {cycle}; remove one of them")
-            stack.append((needs[edge], 0))
+def _comes_later(other: AssignedItem, item: AssignedItem) -> bool:
+    return other.context is Context.ACCOUNT and item.context is Context.DEVICE
+
+
+def _replacements(items: tuple[AssignedItem, ...]) -> dict[str, str]:
+    """The newer item of each superseded one; refuses two newer ones, circles and other contexts."""
+    by_id = {item.id: item for item in items}
+    found: dict[str, str] = {}
+    for item in items:
+        for old in item.install_rules.supersedes:
+            if old.id in found:
+                raise ValueError(
+                    f"items '{found[old.id]}' and '{item.id}' both supersede '{old.id}'; leave it to one of them"
+                )
+            if old.id in by_id and by_id[old.id].context is not item.context:
+                raise ValueError(
+                    f"item '{item.id}' supersedes '{old.id}' of the other context; give both the same context"
+                )
+            found[old.id] = item.id
+    chains = {old: (new,) for old, new in found.items()}
+    _refuse_cycles(chains, "the items supersede each other")
+    _refuse_large_graphs(chains, SUPERSEDED_MAX - 1, "supersedence")
+    return found
+
+
+def _newest(name: str, replaced: dict[str, str]) -> str:
+    while name in replaced:
+        name = replaced[name]
+    return name
+
+
+def _refuse_large_graphs(needs: Mapping[str, Sequence[str]], limit: int, what: str) -> None:
+    """One item may hang together with `limit` others."""
+    neighbours: defaultdict[str, set[str]] = defaultdict(set)
+    for name, others in needs.items():
+        for other in others:
+            neighbours[name].add(other)
+            neighbours[other].add(name)
+    seen: set[str] = set()
+    for root in needs:
+        graph: set[str] = set()
+        waiting = [root]
+        while waiting:
+            current = waiting.pop()
+            if current not in graph and current not in seen:
+                graph.add(current)
+                waiting.extend(neighbours[current])
+        seen |= graph
+        if len(graph) > limit + 1:
+            raise ValueError(
+                f"item '{root}' hangs together with {len(graph) - 1} others by {what}, and "
+                f"{limit} is the limit; remove some"
+            )
+
+
+def _refuse_cycles(needs: Mapping[str, Sequence[str]], complaint: str) -> None:
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise ValueError(f"{complaint}: {circle}; remove one of them") from None

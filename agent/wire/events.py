@@ -88,6 +88,8 @@ class ItemChanged(Wire):
     attempt: Count
     attempts_max: Count
     failure: Failure | None = None
+    note: Text | None = None
+    """Why it is as it is, where nothing failed."""
 
 
 class ItemAdvanced(Wire):
@@ -164,11 +166,14 @@ class CommandAnswered(Wire):
 
 
 class LogsCollected(Wire):
-    """A log archive was written on the device."""
+    """A log archive was written on the device, or could not be."""
 
     kind: Literal["logs_collected"] = "logs_collected"
     path: Text
+    """Where it is on the device; empty when there is none."""
     command: Identifier | None = None
+    problem: Text = ""
+    """Why there is none; empty when there is one."""
 
 
 class AttemptEnded(Wire):

@@ -133,6 +133,24 @@ FIELDS: Final = (
         read=_apps,
         write=_app_ids,
     ),
+    Field(
+        key="trackInstallProgressForAutopilotOnly",
+        settings=("windows.only_out_of_box",),
+        kind=bool,
+        absent=False,
+    ),
+    Field(
+        key="installQualityUpdates",
+        settings=("windows.quality_updates",),
+        kind=bool,
+        absent=False,
+    ),
+    Field(
+        key="allowNonBlockingAppInstallation",
+        settings=("windows.technician_installs_all",),
+        kind=bool,
+        absent=False,
+    ),
 )
 """Every property with a setting here.
 
@@ -151,10 +169,7 @@ KEPT: Final = {
     "version": "Graph's own record",
     "roleScopeTagIds": "which administrators see the profile",
     "deviceEnrollmentConfigurationType": "tells the tenant's default profile from the others",
-    "allowNonBlockingAppInstallation": "concerns the technician phase of pre-provisioning",
-    "installQualityUpdates": "concerns what runs after the page",
-    "trackInstallProgressForAutopilotOnly": "concerns devices that were not set up out of the box",
-    "disableUserStatusTrackingAfterFirstUser": "concerns users after the first",
+    "disableUserStatusTrackingAfterFirstUser": "concerns users after the first, and an attempt is the first one's",
     "assignments": "names groups of the tenant by their ids",
 }
 """Properties known to have no setting here, and what they are: `EspProfile.graph` keeps them, as any unknown one."""

@@ -40,6 +40,17 @@ class ErrorHandling(Wire):
     allow_log_collection: bool = False
 
 
+class WindowsSettings(Wire):
+    """What only the Windows page has."""
+
+    only_out_of_box: bool = False
+    """No page on devices that were not set up out of the box."""
+    quality_updates: bool = False
+    """Install Windows quality updates after the page, before the person gets in; needs device blocking."""
+    technician_installs_all: bool = False
+    """Pre-provisioning: all required apps are tried in the technician's part, and only the blocking ones may fail it."""
+
+
 class EspProfile(Wire):
     """One ESP profile.
 
@@ -57,6 +68,7 @@ class EspProfile(Wire):
     blocking_apps: BlockingApps = "all"
     """`all` required apps, or these. The list filters what is assigned; it assigns nothing."""
     error_handling: ErrorHandling = ErrorHandling()
+    windows: WindowsSettings = WindowsSettings()
     custom_message: CustomMessage | None = None
     graph: dict[str, JsonValue] = {}
     """What an imported Graph object had, kept for export: `agent.wire.graph` reads and writes it."""

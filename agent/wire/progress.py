@@ -32,6 +32,7 @@ from agent.wire.vocabulary import (
     RowState,
     Section,
     Stage,
+    Variant,
 )
 
 
@@ -63,6 +64,8 @@ class ItemProgress(Wire):
     deadline_ms: Milliseconds | None = None
     moved_ms: Milliseconds = 0
     failure: Failure | None = None
+    note: Text | None = None
+    """Why it is as it is, where nothing failed: why it was skipped, why it begins again."""
     waits_for: tuple[Name, ...] = ()
     """Names of the items that have to be done before this one starts."""
 
@@ -114,6 +117,8 @@ class Prompt(Wire):
     screen: Identifier
     title: Name
     text: Text
+    note: Text | None = None
+    """What happened that makes the screen come again."""
     actions: tuple[PromptAction, ...]
     section: Section | None = None
     action_name: Name | None = None
@@ -130,6 +135,15 @@ class ErrorScreen(Wire):
     deadline_ms: Milliseconds | None = None
 
 
+class CollectedLogs(Wire):
+    """What became of the newest log archive of an attempt."""
+
+    path: Text
+    """Where it is on the device; empty when it could not be written."""
+    problem: Text = ""
+    """Why it could not be written; empty when it is there."""
+
+
 class Remaining(Wire):
     """The remaining time as a range, in seconds."""
 
@@ -143,6 +157,8 @@ class Progress(Wire):
     device: DeviceId
     user: UserName | None = None
     enrollment_type: EnrollmentType
+    variant: Variant | None = None
+    """How this type of device comes in; None for the type's most common way."""
     platform: Name
     """The platform with its version, for example `Windows 11`."""
     attempt: Identifier
@@ -171,6 +187,8 @@ class Progress(Wire):
     custom_message: str | None = None
     show_details: bool = True
     """False: the person sees sentences but no codes; reports keep them."""
+    logs: CollectedLogs | None = None
+    """None until logs were collected in this attempt."""
     items_left_out: Count = 0
     """How many items this snapshot does not list because it would not fit into a message; rows still count them."""
 

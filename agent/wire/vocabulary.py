@@ -33,7 +33,32 @@ class Variant(StrEnum):
     """How a device of one enrollment type comes in; `standard` is the type's most common way."""
 
     STANDARD = "standard"
+    """User-driven Autopilot; macOS with a person; Company Portal on iOS; the work profile on Android."""
+    HYBRID_JOIN = "hybrid_join"
+    SELF_DEPLOYING = "self_deploying"
+    PRE_PROVISIONED = "pre_provisioned"
+    AUTOMATED = "automated"
+    """Apple's Automated Device Enrollment of an iPhone or iPad."""
+    FULLY_MANAGED = "fully_managed"
+    DEDICATED = "dedicated"
     DEVICE_ADMINISTRATOR = "device_administrator"
+
+    @property
+    def label(self) -> str:
+        """What a person reads after the enrollment type."""
+        return _VARIANT_TITLES[self]
+
+
+_VARIANT_TITLES = {
+    Variant.STANDARD: "standard",
+    Variant.HYBRID_JOIN: "hybrid join",
+    Variant.SELF_DEPLOYING: "self-deploying",
+    Variant.PRE_PROVISIONED: "pre-provisioned",
+    Variant.AUTOMATED: "automated",
+    Variant.FULLY_MANAGED: "fully managed",
+    Variant.DEDICATED: "dedicated",
+    Variant.DEVICE_ADMINISTRATOR: "device administrator",
+}
 
 
 class Phase(StrEnum):
@@ -184,6 +209,7 @@ class FailureKind(StrEnum):
     NO_ASSIGNMENT = "no_assignment"
     BAD_ASSIGNMENT = "bad_assignment"
     STEP_FAILED = "step_failed"
+    NO_POLICY = "no_policy"
 
     @property
     def label(self) -> str:
@@ -211,6 +237,7 @@ _FAILURE_TITLES = {
     FailureKind.NO_ASSIGNMENT: "No assignment received",
     FailureKind.BAD_ASSIGNMENT: "Assignment not usable",
     FailureKind.STEP_FAILED: "Setup step failed",
+    FailureKind.NO_POLICY: "No policy received",
 }
 
 
@@ -282,3 +309,31 @@ class RebootKind(StrEnum):
 
     SOFT = "soft"
     HARD = "hard"
+
+
+class Architecture(StrEnum):
+    """What kind of processor a device has."""
+
+    X86 = "x86"
+    X64 = "x64"
+    ARM64 = "arm64"
+
+
+class ExitCodeMeaning(StrEnum):
+    """What an installer's exit code says."""
+
+    SUCCESS = "success"
+    SOFT_REBOOT = "soft_reboot"
+    HARD_REBOOT = "hard_reboot"
+    RETRY = "retry"
+    FAILED = "failed"
+
+
+class RestartBehavior(StrEnum):
+    """What follows from an installer's wish to restart the device."""
+
+    BY_EXIT_CODE = "by_exit_code"
+    SUPPRESS = "suppress"
+    """No restart, whatever the exit code says."""
+    ALWAYS = "always"
+    """A restart after every installation."""

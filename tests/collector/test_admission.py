@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from agent.wire.assignment import Admitted, Refused
 from agent.wire.events import AttemptStarted
 from agent.wire.profile import EspProfile
+from agent.wire.versions import is_older
 from agent.wire.vocabulary import EnrollmentType, FailureKind
-from collector.admission import AdmissionRules, Standing, code_of, decide, is_older
+from collector.admission import AdmissionRules, Standing, code_of, decide
 
 OFFER = Admitted(profile=EspProfile(id="default", name="Default ESP"))
 AUTOPILOT = EnrollmentType.WINDOWS_AUTOPILOT

@@ -16,6 +16,7 @@ from agent.core.events import (
     DeadlinePassed,
     DeviceFacts,
     Event,
+    Hardware,
     Limits,
     PersonActed,
     PersonChose,
@@ -25,7 +26,7 @@ from agent.core.events import (
 )
 from agent.core.state import Mode
 from agent.wire.assignment import Admitted, AssignedItem, Assignment, PersonScreens, Refused
-from agent.wire.events import AttemptEnded, Body
+from agent.wire.events import AttemptEnded, Body, ItemChanged
 from agent.wire.messages import Command, CommandAction
 from agent.wire.profile import AccountSetupSettings, ErrorHandling, EspProfile
 from agent.wire.progress import Failure, ItemProgress
@@ -33,6 +34,7 @@ from agent.wire.vocabulary import (
     Choice,
     EnrollmentType,
     Gate,
+    ItemKind,
     ItemState,
     PersonAction,
     Variant,
@@ -67,6 +69,8 @@ Answer = Callable[["Script", do.RunStep], Event | None]
 def facts(
     enrollment_type: EnrollmentType = EnrollmentType.WINDOWS_AUTOPILOT,
     variant: Variant = Variant.STANDARD,
+    manufacturer: str | None = None,
+    hardware: Hardware | None = None,
 ) -> DeviceFacts:
     """A device of one type."""
     device, platform, version = PLATFORMS[enrollment_type]
@@ -78,6 +82,8 @@ def facts(
         os_version=version,
         agent_version="0.1.0",
         user="john.doe@company.com",
+        manufacturer=manufacturer,
+        hardware=hardware,
     )
 
 
@@ -125,9 +131,11 @@ class Script:
         screens: PersonScreens | None = None,
         limits: Limits | None = None,
         variant: Variant = Variant.STANDARD,
+        manufacturer: str | None = None,
+        hardware: Hardware | None = None,
         **settings: Any,
     ) -> None:
-        self.facts = facts(enrollment_type, variant)
+        self.facts = facts(enrollment_type, variant, manufacturer, hardware)
         self.machine = Enrollment()
         self.now_ms = 1_000_000
         self.effects: list[Effect] = []
@@ -232,8 +240,9 @@ class Script:
         raise AssertionError("the machine does not come to rest")
 
     def _retrying(self) -> bool:
-        return self.machine.mode is not Mode.STOPPED and any(
-            i.state is ItemState.WAITING_TO_RETRY for i in self.machine.progress.items()
+        latest = {b.item: b.state for b in self.of(ItemChanged)}
+        return self.machine.mode is not Mode.STOPPED and (
+            ItemState.WAITING_TO_RETRY in latest.values()
         )
 
     def _answer(self, effect: Effect) -> None:
@@ -301,6 +310,10 @@ class Script:
         """All reports or effects of one type."""
         found: list[Any] = [b for b in self.bodies() if isinstance(b, kind)]
         return found or [e for e in self.effects if isinstance(e, kind)]
+
+    def apps_run(self) -> list[str]:
+        """The apps that were run, in order."""
+        return [s.item for s in self.of(do.RunStep) if s.kind is ItemKind.APP]
 
     def gates(self) -> list[Gate]:
         """What the gate was set to, in order."""

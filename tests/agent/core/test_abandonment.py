@@ -33,7 +33,8 @@ def begun(row: AbandonmentRow, platform: EnrollmentType) -> Script:
     """A device of the platform, in the variant that has the row's screens."""
     old = row.action_name in DEVICE_ADMINISTRATOR_ROWS
     variant = Variant.DEVICE_ADMINISTRATOR if old else Variant.STANDARD
-    return Script(platform, screens=EVERY_SCREEN, variant=variant).begin().assign()
+    story = Script(platform, screens=EVERY_SCREEN, variant=variant, manufacturer="Samsung")
+    return story.begin().assign()
 
 
 def told(story: Script) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ from agent.wire.messages import (
     RetryPhase,
 )
 from agent.wire.profile import DeviceSetupSettings, ErrorHandling
-from agent.wire.progress import Failure
+from agent.wire.progress import CollectedLogs, Failure
 from agent.wire.vocabulary import (
     Choice,
     Context,
@@ -93,9 +93,9 @@ def test_nothing_runs_before_the_assignment(kind: EnrollmentType) -> None:
 @pytest.mark.rule("order")
 def test_dependencies_come_before_dependants_and_installers_one_at_a_time() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).begin().assign()
-    assert [s.item for s in story.of(do.RunStep)] == ["office"]
+    assert story.apps_run() == ["office"]
     story.play()
-    assert [s.item for s in story.of(do.RunStep)] == ["office", "portal", "vpn"]
+    assert story.apps_run() == ["office", "portal", "vpn"]
 
 
 @pytest.mark.rule("order")
@@ -232,7 +232,7 @@ def test_three_tries_with_a_growing_pause_then_the_error_screen() -> None:
     story.begin().assign().play()
     runs = [s for s in story.of(do.RunStep) if s.item == "office"]
     assert [s.attempt for s in runs] == [1, 2, 3]
-    assert [s.detect_first for s in runs] == [False, True, True]
+    assert [s.detect_first for s in runs] == [True, True, True]
     assert story.machine.mode is Mode.STOPPED
     (screen,) = story.of(report.ErrorScreenShown)
     assert screen.failure.code == "0x80070643"
@@ -556,7 +556,8 @@ def test_after_a_hard_reboot_the_same_item_is_detected_before_anything_else_inst
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("office", reboots, done)
     story.begin().assign().play()
     kinds = [type(e).__name__ for e in story.effects if isinstance(e, do.RunStep | do.Reboot)]
-    assert kinds == ["RunStep", "Reboot", "RunStep", "RunStep", "RunStep"]
+    assert kinds[:5] == ["RunStep", "Reboot", "RunStep", "RunStep", "RunStep"]
+    assert story.apps_run() == ["office", "office", "portal", "vpn"]
     assert story.of(do.RunStep)[1].item == "office"
     assert story.of(do.RunStep)[1].detect_first
     assert story.end().end_state is EndState.SUCCEEDED
@@ -653,7 +654,7 @@ def test_an_explicit_halt_ends_the_attempt_at_once(
 
 
 def test_cancelling_remote_management_is_a_cancelled_enrollment() -> None:
-    story = Script(EnrollmentType.MACOS_ADE).begin().assign()
+    story = Script(EnrollmentType.MACOS_ADE).begin().assign().play(stop_at="remote_management")
     story.act("remote_management", PersonAction.CANCEL)
     assert story.end().end_state is EndState.ABANDONED
     assert story.end_failure().kind is FailureKind.USER_CANCELLED
@@ -769,8 +770,50 @@ def test_refreshing_the_assignment_keeps_what_is_done_and_adds_what_is_new() -> 
     story.feed(done(story, vpn))
     story.play()
     assert story.end().end_state is EndState.SUCCEEDED
-    assert [s.item for s in story.of(do.RunStep)] == ["office", "portal", "vpn", "zoom"]
+    assert story.apps_run() == ["office", "portal", "vpn", "zoom"]
     assert percent <= 100
+
+
+@pytest.mark.rule("refresh-assignment")
+def test_a_device_item_that_comes_during_account_setup_holds_the_gate() -> None:
+    teams = AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT)
+    story = Script(
+        EnrollmentType.WINDOWS_MANUAL, items=(*APPS, teams), account_setup=BLOCKED_ACCOUNT
+    )
+    story.behave("teams", hangs).behave("zoom", hangs).begin().assign().play()
+    assert story.machine.progress.phase is Phase.ACCOUNT_SETUP
+    zoom = AssignedItem(id="zoom", name="Zoom")
+    more = story.admitted.model_copy(update={"items": (*APPS, teams, zoom)})
+    story.assign(more, version=2)
+    story.feed(done(story, story.of(do.RunStep)[-1])).clear()
+    assert story.machine.gate is Gate.LOCKED
+    story.choose(Choice.SKIP_ACCOUNT_SETUP)
+    assert story.machine.refusal == (
+        "the device itself got something new that has to be set up first"
+    )
+    story.play()
+    assert story.machine.gate is Gate.LOCKED
+    (ran,) = [s for s in story.of(do.RunStep) if s.item == "zoom"]
+    assert ran.context is Context.DEVICE
+    story.feed(done(story, ran))
+    story.play()
+    assert story.end().end_state is EndState.SUCCEEDED
+    assert story.item("zoom").state is ItemState.DONE
+
+
+@pytest.mark.rule("refresh-assignment")
+def test_account_setup_can_be_skipped_once_the_late_device_item_is_there() -> None:
+    teams = AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT)
+    story = Script(EnrollmentType.IOS, items=(*APPS, teams), account_setup=BLOCKED_ACCOUNT)
+    story.behave("teams", hangs).begin().assign().play()
+    zoom = AssignedItem(id="zoom", name="Zoom")
+    more = story.admitted.model_copy(update={"items": (*APPS, teams, zoom)})
+    story.assign(more, version=2).play()
+    assert story.item("zoom").state is ItemState.DONE
+    assert story.item("teams").state is not ItemState.DONE
+    story.choose(Choice.SKIP_ACCOUNT_SETUP)
+    assert story.end().end_state is EndState.SUCCEEDED
+    assert story.item("teams").state is ItemState.SKIPPED
 
 
 @pytest.mark.rule("collect-logs")
@@ -779,6 +822,17 @@ def test_logs_are_collected_and_their_path_is_reported() -> None:
     assert do.CollectLogs(None) in story.effects
     story.feed(LogsCollected(path="logs.zip"))
     assert story.of(report.LogsCollected)[0].path == "logs.zip"
+    assert story.machine.progress.logs == CollectedLogs(path="logs.zip")
+
+
+@pytest.mark.rule("collect-logs")
+def test_logs_that_could_not_be_collected_are_reported_with_the_reason() -> None:
+    story = stuck().choose(Choice.COLLECT_LOGS)
+    story.feed(LogsCollected(path="", problem="no room"))
+    (told,) = story.of(report.LogsCollected)
+    assert (told.path, told.problem) == ("", "no room")
+    assert story.machine.progress.logs == CollectedLogs(path="", problem="no room")
+    assert do.CollectLogs(None) not in story.feed(Restarted(planned=False))
 
 
 @pytest.mark.rule("emergency-exit")

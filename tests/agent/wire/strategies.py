@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, JsonValue, StringConstraints
 from pydantic.fields import FieldInfo
 
-from agent.wire.assignment import Admitted, AssignedItem
+from agent.wire.assignment import Admitted, AssignedItem, InstallRules
 from agent.wire.base import NAME_PATTERN
 from agent.wire.identity import Identity
 from agent.wire.profile import EspProfile
@@ -126,7 +126,7 @@ def _blocking_apps() -> Strategy:
 @st.composite
 def _assigned_items(draw: st.DrawFn) -> tuple[AssignedItem, ...]:
     """Items that depend only on earlier ones, and never from the device's setup on the account's."""
-    drawn = draw(st.lists(_built(AssignedItem), unique_by=lambda item: item.id, max_size=5))
+    drawn = draw(st.lists(_built(AssignedItem), unique_by=lambda item: item.id, max_size=3))
     items: list[AssignedItem] = []
     for item in drawn:
         earlier = [
@@ -135,8 +135,17 @@ def _assigned_items(draw: st.DrawFn) -> tuple[AssignedItem, ...]:
             if not (other.context is Context.ACCOUNT and item.context is Context.DEVICE)
         ]
         needed = draw(st.lists(st.sampled_from(earlier), unique=True)) if earlier else []
-        items.append(item.model_copy(update={"depends_on": tuple(needed)}))
+        items.append(
+            item.model_copy(
+                update={"depends_on": tuple(needed), "rules": _without_others(item.rules)}
+            )
+        )
     return tuple(items)
+
+
+def _without_others(rules: InstallRules | None) -> InstallRules | None:
+    """Rules that speak of no other item, which might make a circle."""
+    return rules and rules.model_copy(update={"supersedes": (), "must_be_present": ()})
 
 
 def _identities() -> Strategy:

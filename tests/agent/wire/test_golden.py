@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agent.wire.assignment import Assignment
 from agent.wire.codec import CHANNEL_MODELS, SIGNED_MODELS, decode, encode, json_schemas
-from agent.wire.events import Body, Event
+from agent.wire.events import Body, Event, LogsCollected
 from agent.wire.messages import (
     Ack,
     CollectorState,
@@ -90,6 +90,15 @@ def with_surprises(value: object) -> object:
             return [with_surprises(item) for item in value]
         case _:
             return value
+
+
+def test_collected_logs_of_an_older_agent_are_read() -> None:
+    """It knew archives only that were written."""
+    content = json.loads((GOLDEN / "event-logs_collected.json").read_text())
+    del content["report"]["body"]["problem"]
+    body = decode(Event, json.dumps(content)).report.body
+    assert isinstance(body, LogsCollected)
+    assert body.problem == ""
 
 
 def test_every_kind_of_message_has_a_sample() -> None:

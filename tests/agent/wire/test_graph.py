@@ -18,7 +18,13 @@ from agent.wire.graph import (
     profile_from_graph,
     profile_to_graph,
 )
-from agent.wire.profile import AccountSetupSettings, DeviceSetupSettings, ErrorHandling, EspProfile
+from agent.wire.profile import (
+    AccountSetupSettings,
+    DeviceSetupSettings,
+    ErrorHandling,
+    EspProfile,
+    WindowsSettings,
+)
 from tests.agent.wire.strategies import JSON, messages
 
 APP = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -75,6 +81,9 @@ KNOWN: dict[str, st.SearchStrategy[Any]] = {
     "allowLogCollectionOnInstallFailure": FLAGS,
     "allowDeviceUseOnInstallFailure": FLAGS,
     "customErrorMessage": st.none() | st.text(max_size=30),
+    "trackInstallProgressForAutopilotOnly": FLAGS,
+    "installQualityUpdates": FLAGS,
+    "allowNonBlockingAppInstallation": FLAGS,
     "installProgressTimeoutInMinutes": st.none() | st.integers(0, 1440) | st.sampled_from([0, 60]),
     "selectedMobileAppIds": st.none() | st.lists(IDS, max_size=3, unique=True),
     **dict.fromkeys(KEPT.keys() - {TYPE_KEY}, JSON),
@@ -112,6 +121,7 @@ def test_a_captured_object_sets_what_it_says() -> None:
         error_handling=ErrorHandling(
             allow_retry=True, allow_reset=True, allow_continue=True, allow_log_collection=True
         ),
+        windows=WindowsSettings(only_out_of_box=True, technician_installs_all=True),
     )
 
 
