@@ -1,8 +1,36 @@
 """What every test may count on."""
 
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
 from hypothesis import settings
 
 # The machine that runs the tests may be busy: a slow example is no failure, and the time limit per test stands
 # anyway. A failing example prints the line that brings it back.
-settings.register_profile("project", deadline=None, print_blob=True)
-settings.load_profile("project")
+settings.register_profile("ci", deadline=None, print_blob=True)
+# `make nightly` chooses this one with --hypothesis-profile.
+settings.register_profile("nightly", settings.get_profile("ci"), max_examples=20_000)
+settings.load_profile("ci")
+
+FIGURES = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to count."""
+    config.stash[FIGURES] = Counter()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Counter[str]:
+    """Whatever a test counts here is printed at the end of the run."""
+    return pytestconfig.stash[FIGURES]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was counted."""
+    for name, count in config.stash[FIGURES].items():
+        terminalreporter.write_line(f"{name}: {count:,}")

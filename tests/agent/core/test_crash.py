@@ -1,86 +1,254 @@
-"""Power cuts: the agent stops after any input, with or without the last step done, and the enrollment ends the same."""
+"""Power cuts: whatever the agent was doing, the enrollment ends the same, and every report is told once."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import cycle, product
+from types import FunctionType
 
 import pytest
+from hypothesis import settings
 
-from agent.core import effects as do
-from agent.wire import events as report
+from agent.core.flows import FLOWS
+from agent.core.state import Mode
 from agent.wire.assignment import AssignedItem, PersonScreens
-from agent.wire.vocabulary import Choice, Context, EnrollmentType, Gate
-from tests.agent.core.script import APPS, BLOCKED_ACCOUNT, Script, done, fails_with
+from agent.wire.events import (
+    AttemptEnded,
+    Body,
+    CommandAnswered,
+    ErrorScreenShown,
+    LogsCollected,
+    PhaseChanged,
+)
+from agent.wire.messages import (
+    CollectLogs,
+    ContinueAnyway,
+    ExtendTimeout,
+    RefreshAssignment,
+    ResetDevice,
+    RetryItem,
+    RetryPhase,
+    SkipAccountSetup,
+)
+from agent.wire.profile import AccountSetupSettings, DeviceSetupSettings
+from agent.wire.vocabulary import (
+    Choice,
+    Context,
+    EndState,
+    EnrollmentType,
+    Gate,
+    Phase,
+    RowState,
+    Variant,
+)
+from tests.agent.core.device_on_paper import (
+    Network,
+    Story,
+    Wish,
+    World,
+    admitted,
+    live,
+    new_world,
+)
+from tests.agent.core.script import APPS, BLOCKED_ACCOUNT
+
+Flow = tuple[EnrollmentType, Variant]
 
 SCREENS = PersonScreens(terms_of_use=True, device_category=True, activation=True)
 ITEMS = (*APPS, AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT))
+LOSSY = Network(loses_report=5, loses_ack=3, acks_every=4)
+OFFLINE = Network(offline_until_settled=True, acks_every=7)
+FORGETFUL = Network(forgets_at=20, acks_every=3)
 
 
-def smooth(kind: EnrollmentType) -> Script:
-    """Everything works."""
-    return Script(kind, items=ITEMS, screens=SCREENS, account_setup=BLOCKED_ACCOUNT)
+def smooth(flow: Flow) -> Story:
+    """Everything works, and the collector comes back from a backup on the way."""
+    offer = admitted(ITEMS, SCREENS, account_setup=BLOCKED_ACCOUNT)
+    return Story(enrollment_type=flow[0], variant=flow[1], admitted=offer, network=FORGETFUL)
 
 
-def rough(kind: EnrollmentType) -> Script:
-    """A retry, a soft and a hard reboot on the way."""
-    story = smooth(kind)
-    story.behave("office", fails_with(1603), done)
-    story.behave("portal", fails_with(3010, detected=True))
-    return story.behave("vpn", fails_with(1641), done)
+def rough(flow: Flow) -> Story:
+    """A retry, a soft and a hard reboot, and a network that loses messages."""
+    codes = {"office": (1603, 0), "portal": (3010,), "vpn": (1641, 0)}
+    return replace(smooth(flow), exit_codes=codes, network=LOSSY)
 
 
-def stuck(kind: EnrollmentType) -> Script:
-    """It ends on the error screen."""
-    return smooth(kind).behave("vpn", fails_with(1603))
+def offline(flow: Flow) -> Story:
+    """The same, and nothing can be reported before it is over."""
+    return replace(rough(flow), network=OFFLINE)
 
 
-def whole(make: Callable[[EnrollmentType], Script], kind: EnrollmentType) -> Script:
-    return make(kind).begin().assign().play()
+def hanging(flow: Flow) -> Story:
+    """An installer hangs until its time is up; the next try works."""
+    slow = [i.model_copy(update={"install_limit_minutes": 5}) for i in ITEMS]
+    offer = admitted(slow, SCREENS, account_setup=BLOCKED_ACCOUNT)
+    return replace(smooth(flow), admitted=offer, exit_codes={"office": (None, None, 0)})
 
 
-def openings(story: Script) -> int:
-    """How often the gate was reported open."""
-    return sum(b.gate is not Gate.LOCKED for b in story.of(report.GateChanged))
+def stuck(flow: Flow) -> Story:
+    """The error screen, and nobody comes back."""
+    return replace(smooth(flow), exit_codes={"vpn": (1603,)})
+
+
+def tried_again(flow: Flow) -> Story:
+    """The error screen twice; the person tries the item, then the phase."""
+    choices = ((Choice.TRY_ITEM_AGAIN, "vpn"), (Choice.TRY_AGAIN, None))
+    return replace(stuck(flow), exit_codes={"vpn": (1603,) * 7 + (0,)}, choices=choices)
+
+
+def logs_and_on(flow: Flow) -> Story:
+    """The error screen; the person collects logs, then continues anyway, and the app comes in the background."""
+    choices = ((Choice.COLLECT_LOGS, None), (Choice.CONTINUE_ANYWAY, None))
+    return replace(stuck(flow), exit_codes={"vpn": (1603,) * 4 + (0,)}, choices=choices)
+
+
+def reset(flow: Flow) -> Story:
+    """The error screen; the person resets the device, and the second attempt works."""
+    choices = ((Choice.RESET_DEVICE, None),)
+    return replace(stuck(flow), exit_codes={"vpn": (1603,) * 3 + (0,)}, choices=choices)
+
+
+def skipped(flow: Flow) -> Story:
+    """The person skips account setup as soon as that is offered."""
+    return replace(smooth(flow), leaves=Choice.SKIP_ACCOUNT_SETUP)
+
+
+def left_early(flow: Flow) -> Story:
+    """The profile does not block, and the person leaves as soon as that is offered."""
+    offer = admitted(ITEMS, SCREENS, device_setup=DeviceSetupSettings(block_until_complete=False))
+    return replace(smooth(flow), admitted=offer, leaves=Choice.CONTINUE_ANYWAY)
+
+
+def open_early(flow: Flow) -> Story:
+    """Account setup does not hold the gate, and two of its tries fail."""
+    offer = admitted(ITEMS, SCREENS, account_setup=AccountSetupSettings())
+    return replace(rough(flow), admitted=offer, exit_codes={"teams": (1603, 1618, 0)})
+
+
+def commanded(flow: Flow) -> Story:
+    """The help desk extends, collects, refreshes, and retries: each command comes twice."""
+    return replace(
+        stuck(flow),
+        exit_codes={"vpn": (1603,) * 6 + (0,)},
+        wishes=(
+            Wish(_begins(Phase.DEVICE_SETUP), ExtendTimeout(context=Context.DEVICE, minutes=10)),
+            Wish(_begins(Phase.DEVICE_SETUP), CollectLogs()),
+            Wish(_begins(Phase.DEVICE_SETUP), RefreshAssignment()),
+            Wish(_is_error, RetryItem(item="vpn")),
+            Wish(_is_error, RetryPhase(), 2),
+        ),
+        added=(AssignedItem(id="printer", name="Printer"),),
+    )
+
+
+def reset_by_command(flow: Flow) -> Story:
+    """The help desk resets the device, and the second attempt works."""
+    codes = {"vpn": (1603,) * 3 + (0,)}
+    return replace(stuck(flow), exit_codes=codes, wishes=(Wish(_is_error, ResetDevice()),))
+
+
+def let_in_by_command(flow: Flow) -> Story:
+    """The help desk lets the person in."""
+    return replace(stuck(flow), wishes=(Wish(_is_error, ContinueAnyway()),))
+
+
+def skipped_by_command(flow: Flow) -> Story:
+    """The help desk skips an account setup that hangs."""
+    return replace(
+        smooth(flow),
+        exit_codes={"teams": (None,)},
+        wishes=(Wish(_begins(Phase.ACCOUNT_SETUP), SkipAccountSetup()),),
+    )
+
+
+def _begins(phase: Phase) -> Callable[[Body], bool]:
+    return lambda body: (
+        isinstance(body, PhaseChanged)
+        and body.phase is phase
+        and body.state is RowState.IN_PROGRESS
+    )
+
+
+def _is_error(body: Body) -> bool:
+    return isinstance(body, ErrorScreenShown)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a power cut must not change."""
+
+    mode: Mode
+    end_states: tuple[EndState, ...]
+    """Of all attempts."""
+    account_setup: RowState
+    gates: tuple[Gate, ...]
+    """What the gate was, one after the other."""
+    installed: Counter[str]
+    answered: tuple[tuple[str, bool], ...]
+    """The commands, in their order, and whether they were executed."""
+    logs: Counter[str | None]
+    """How many log archives were reported, by the command that asked."""
+
+
+def _ending_of(world: World) -> Ending:
+    """Let a device live, and see how it ends by what the collector knows and the device is."""
+    agent = live(world)
+    agent.check_reports()
+    bodies = [r.body for r in world.collector.stored]
+    ends = [b for b in bodies if isinstance(b, AttemptEnded)]
+    answers = [b for b in bodies if isinstance(b, CommandAnswered)]
+    return Ending(
+        agent.machine.mode,
+        tuple(b.end_state for b in ends),
+        ends[-1].account_setup,
+        tuple(world.gates),
+        world.installed,
+        tuple((b.command, b.executed) for b in answers),
+        Counter(b.command for b in bodies if isinstance(b, LogsCollected)),
+    )
+
+
+def cut_everywhere(story: Story) -> int:
+    """Cut the power at every moment of a story, and live on; how many moments there were."""
+    world = new_world(story)
+    undisturbed = _ending_of(world)
+    points = 0
+
+    def cut(moment: World) -> None:
+        nonlocal points
+        for survivor in moment.after_power_cuts():
+            points += 1
+            where = f"crash point {points}, after {len(moment.disk.inputs)} inputs"
+            assert _ending_of(survivor) == undisturbed, where
+
+    live(new_world(story), cut)
+    return points
+
+
+STORIES: tuple[Callable[[Flow], Story], ...] = (
+    smooth, rough, offline, hanging, stuck, tried_again, logs_and_on, reset, skipped, left_early,
+    open_early, commanded, reset_by_command, let_in_by_command, skipped_by_command,
+)  # fmt: skip
+
+
+def chosen() -> list[tuple[Callable[[Flow], Story], Flow]]:
+    """Every story with every flow at night; else each of both at least once."""
+    if settings.get_current_profile_name() == "nightly":
+        return list(product(STORIES, FLOWS))
+    flows = cycle(FLOWS)
+    return [(story, next(flows)) for story in STORIES]
+
+
+def _name(part: Flow | FunctionType) -> str:
+    return part.__name__ if isinstance(part, FunctionType) else "-".join(part)
 
 
 @pytest.mark.rule("restart-resumes")
-@pytest.mark.parametrize("kind", EnrollmentType)
-@pytest.mark.parametrize("make", [smooth, rough, stuck])
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
-def test_a_crash_at_every_point_changes_nothing_that_counts(
-    make: Callable[[EnrollmentType], Script], kind: EnrollmentType, heard: bool
+@pytest.mark.parametrize(("make", "flow"), chosen(), ids=_name)
+def test_the_power_may_go_at_any_moment(
+    make: Callable[[Flow], Story], flow: Flow, figures: Counter[str]
 ) -> None:
-    """`unheard`: the step had put its item on the device when the power went, and nobody was told."""
-    reference = whole(make, kind)
-    points = len(reference.inputs)
-    assert points > 5
-    for cut in range(2, points):
-        story = make(kind).begin().assign().play(inputs_max=cut)
-        running = [e for e in story.effects if isinstance(e, do.RunStep)]
-        if not heard and running and running[-1].item not in ("office", "vpn"):
-            story.present.add(running[-1].item)
-        story.crash().play()
-        assert story.machine.mode is reference.machine.mode, cut
-        assert story.machine.end_state is reference.machine.end_state, cut
-        assert story.machine.gate is reference.machine.gate, cut
-        assert openings(story) == openings(reference), cut
-        assert len(story.of(report.AttemptStarted)) == 1, cut
-
-
-@pytest.mark.parametrize("kind", EnrollmentType)
-def test_what_is_present_after_a_crash_is_never_installed_again(kind: EnrollmentType) -> None:
-    for cut in range(2, len(whole(smooth, kind).inputs)):
-        story = smooth(kind).begin().assign().play(inputs_max=cut)
-        runs = [e.item for e in story.effects if isinstance(e, do.RunStep)]
-        if runs and runs[-1] not in story.present:
-            story.present.add(runs[-1])
-            story.installed.append(runs[-1])
-        story.crash().play()
-        assert len(story.installed) == len(set(story.installed)), cut
-
-
-def test_a_choice_is_not_forgotten_by_a_crash() -> None:
-    story = whole(stuck, EnrollmentType.WINDOWS_AUTOPILOT)
-    story.choose(Choice.CONTINUE_ANYWAY).crash()
-    assert story.machine.gate is Gate.BYPASSED
-    assert [e.gate for e in story.effects if isinstance(e, do.SetGate)][-1] is Gate.BYPASSED
+    """Before and after everything the agent does: commit, act, send, acknowledge."""
+    figures["crash points"] += cut_everywhere(make(flow))
