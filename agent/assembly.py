@@ -21,11 +21,12 @@ from agent.journal import (
     iterate_reports,
     open_journal,
 )
+from agent.log_archive import ZipLogArchive
 from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion, tls_context
 from agent.runtime.clock import DeviceClock
 from agent.runtime.driver import Driver, DriverOptions
 from agent.runtime.identifiers import new_id
-from agent.runtime.ports import Endpoint, Entry, Transport, Verifier
+from agent.runtime.ports import Endpoint, Entry, LogArchive, Transport, Verifier
 from agent.runtime.watcher import Watcher
 from agent.screen.ports import IntentRefused
 from agent.settings import VERSION
@@ -95,11 +96,18 @@ class AgentPlan:
     keepalive_s: int = 60
     linger_ms: int | None = None
     exit_on_release: bool = False
+    logs: Path | None = None
+    """Where log archives are written; None means the folder `logs` beside the journal."""
 
     @property
     def journal_file(self) -> Path:
         """Where this device's journal is."""
         return journal_file(self.state_dir, self.device)
+
+    @property
+    def log_file(self) -> Path:
+        """Where the agent's own log of this device is."""
+        return self.state_dir / f"{self.device}.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +160,36 @@ def build_agent(plan: AgentPlan) -> Agent:
         linger_ms=plan.linger_ms,
     )
     journal = open_journal(plan.journal_file)
-    driver = Driver(options, endpoint, journal, DeviceClock(plan.speed), verifier, transport)
+    archive = ZipLogArchive(
+        plan.logs or plan.state_dir / "logs",
+        journal,
+        settings=_told_settings(plan),
+        log_file=plan.log_file,
+        secrets=[plan.identity.password] if plan.identity and plan.identity.password else [],
+    )
+    clock = DeviceClock(plan.speed)
+    driver = Driver(options, endpoint, journal, clock, verifier, transport, archive=archive)
     return Agent(driver, journal)
+
+
+def _told_settings(plan: AgentPlan) -> dict[str, object]:
+    """What a log archive tells of a plan: named one by one, so that nothing secret gets in by being added to it."""
+    return {
+        "endpoint": plan.endpoint,
+        "enrollment_type": plan.enrollment_type,
+        "variant": plan.variant,
+        "tenant": plan.tenant,
+        "broker": str(plan.broker) if plan.broker else None,
+        "identity_file": str(plan.identity_file) if plan.identity_file else None,
+        "trusted_keys": [key.kid for key in plan.identity.trusted_keys] if plan.identity else [],
+        "assignment_from_file": plan.decision is not None,
+        "state_dir": str(plan.state_dir),
+        "speed": plan.speed,
+        "seed": plan.seed,
+        "keepalive_s": plan.keepalive_s,
+        "linger_ms": plan.linger_ms,
+        "exit_on_release": plan.exit_on_release,
+    }
 
 
 def build_endpoint(name: str, options: EndpointOptions) -> Endpoint:
@@ -434,6 +470,11 @@ def _raise_if(refusal: str | None) -> None:
 def open_fleet_journal(path: Path) -> SqliteJournal:
     """One journal for many devices. Raises `JournalUnreadable`."""
     return open_journal(path)
+
+
+def build_fleet_archive(folder: Path, journal: SqliteJournal, speed: float) -> LogArchive:
+    """What writes the log archives of the devices that share a journal and a process."""
+    return ZipLogArchive(folder, journal, settings={"endpoint": "simulated fleet", "speed": speed})
 
 
 def build_verifier(keys: Sequence[TrustedKey]) -> Verifier:

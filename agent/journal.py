@@ -11,8 +11,10 @@ import contextlib
 import functools
 import os
 import queue
+import shutil
 import sqlite3
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +42,7 @@ from agent.wire.events import Report
 
 APPLICATION_ID: Final = 0x45535041
 """Marks our files among all SQLite files: "ESPA"."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 GROUP_MAX: Final = 512
 """How many batches one transaction takes at most, so that nobody waits long."""
 
@@ -62,6 +64,7 @@ CREATE TABLE entry (
     wall_ms INTEGER NOT NULL,
     machine_version TEXT NOT NULL,
     input TEXT NOT NULL,
+    digest TEXT,
     PRIMARY KEY (device, n)
 ) WITHOUT ROWID;
 CREATE TABLE report (
@@ -80,6 +83,12 @@ CREATE TABLE command (
     PRIMARY KEY (device, id)
 ) WITHOUT ROWID;
 """
+
+_MIGRATIONS: Final = {1: "ALTER TABLE entry ADD COLUMN digest TEXT"}
+"""What brings a file of an older schema one further."""
+
+_COPIED: Final = {"device": "id", "entry": "device", "report": "device", "command": "device"}
+"""What a copy of one device takes from each table, by the column that names the device."""
 
 T = TypeVar("T")
 
@@ -162,6 +171,12 @@ class SqliteJournal:
         """See `Journal.fetch`."""
         return await self._run(functools.partial(self._fetch, device, first, last))
 
+    async def copy_device(self, device: str, path: str) -> None:
+        """See `JournalCopies.copy_device`. What is being written at the same time does not wait for it."""
+        if not self._is_open:
+            raise JournalFailed(f"{self.path}: the journal is closed")
+        await asyncio.to_thread(_copy_device, self.path, device, Path(path))
+
     def close(self) -> None:
         """Write what was handed in, close the file and let others have it. Blocks until that is done."""
         if not self._is_open:
@@ -239,7 +254,7 @@ class SqliteJournal:
         connection, key = self._connection, self._ids[device]
         if (entry := batch.entry) is not None:
             connection.execute(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     entry.n,
@@ -247,6 +262,7 @@ class SqliteJournal:
                     entry.wall_ms,
                     entry.machine_version,
                     EVENT_CODEC.dumps(entry.event).decode(),
+                    entry.digest,
                 ),
             )
         for change in batch.outbox:
@@ -336,7 +352,7 @@ def iterate_entries(path: Path, device: str | None = None) -> Iterator[tuple[str
     """
     with contextlib.closing(_open_to_read(path)) as connection, _readable(path):
         rows = connection.execute(
-            "SELECT name, n, at_ms, wall_ms, machine_version, input FROM entry"
+            f"SELECT name, {_entry_columns(connection)} FROM entry"  # noqa: S608
             " JOIN device ON device.id = entry.device WHERE ?1 IS NULL OR name = ?1 ORDER BY name, n",
             (device,),
         )
@@ -348,6 +364,146 @@ def devices_of(path: Path) -> list[str]:
     """The devices of a journal. For reading only; raises `JournalUnreadable`."""
     with contextlib.closing(_open_to_read(path)) as connection, _readable(path):
         return [name for (name,) in connection.execute("SELECT name FROM device ORDER BY name")]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInputs:
+    """The inputs of one device, as far as a file that may be torn still holds them."""
+
+    device: str
+    entries: Sequence[Entry]
+    """From the first one on, without a gap."""
+    missing: str = ""
+    """Which ones are missing and why, as one sentence; empty when none is."""
+
+
+class JournalReader:
+    """A journal file that is only looked at, however torn it is. Build it with `read_journal`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+
+    def devices(self) -> list[str]:
+        """The devices by name. Raises `JournalUnreadable`."""
+        with _readable(self._path):
+            rows = self._connection.execute("SELECT name FROM device ORDER BY id")
+            return sorted(name for (name,) in rows)
+
+    def inputs(self, device: str) -> ReadInputs:
+        """What can be read of one device. Raises `JournalUnreadable` when not even the device can."""
+        with _readable(self._path):
+            key = self._key(device)
+        entries: list[Entry] = []
+        reason = ""
+        try:
+            for columns in self._connection.execute(
+                f"SELECT {_entry_columns(self._connection)} FROM entry WHERE device = ? ORDER BY n",  # noqa: S608
+                (key,),
+            ):
+                if columns[0] != len(entries) + 1:
+                    reason = "it is not in the file"
+                    break
+                entries.append(_entry(columns))
+        except sqlite3.DatabaseError as error:
+            reason = f"the file is torn there: {error}"
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            reason = f"this version does not understand it: {first['msg']}"
+        return ReadInputs(device, entries, reason and self._missing(key, len(entries) + 1, reason))
+
+    def _key(self, device: str) -> int:
+        # The index over the names may be torn where the table is not.
+        rows = self._connection.execute("SELECT id, name FROM device ORDER BY id")
+        return next(int(key) for key, name in rows if name == device)
+
+    def _missing(self, key: int, first: int, reason: str) -> str:
+        last = None
+        with contextlib.suppress(sqlite3.DatabaseError):
+            (last,) = self._connection.execute(
+                "SELECT MAX(n) FROM entry WHERE device = ?", (key,)
+            ).fetchone()
+        if last is None or last < first:
+            return f"Input {first} and all after it can't be read ({reason})"
+        which = f"Input {first}" if last == first else f"Inputs {first} to {last}"
+        return f"{which} can't be read ({reason})"
+
+
+@contextlib.contextmanager
+def read_journal(path: Path) -> Iterator[JournalReader]:
+    """Look at a journal without writing anything to it or beside it, also while an agent uses it.
+
+    What a write-ahead log beside the file holds is read as well. A file that lost its end is read as far as it goes.
+
+    Raises:
+        JournalUnreadable: there is no such file, or it is no journal, of a newer schema, or torn where it begins.
+    """
+    if not path.is_file():
+        raise _no_journal(path)
+    with (
+        tempfile.TemporaryDirectory(prefix="esp-agent-") as folder,
+        contextlib.closing(_open_aside(path, Path(folder))) as connection,
+    ):
+        with _readable(path):
+            # Without this SQLite refuses a file that is shorter than its first page says.
+            connection.execute("PRAGMA writable_schema = ON")
+            _check_kind(path, connection)
+        yield JournalReader(path, connection)
+
+
+def _open_aside(path: Path, folder: Path) -> sqlite3.Connection:
+    """A connection that leaves the file and its folder as they are."""
+    if _is_in_use(path):
+        # The side files are there already, and only SQLite itself sees what an agent is writing as one whole.
+        return _connect(path, "ro")
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        return _connect(path, "ro", immutable=True)
+    copy = folder / path.name
+    try:
+        shutil.copyfile(path, copy)
+        shutil.copyfile(log, copy.with_name(log.name))
+    except OSError as error:
+        raise JournalUnreadable(
+            f"{path}: cannot be copied to {folder} ({error.strerror}); make room there, or set TMPDIR"
+        ) from error
+    return _connect(copy, "rw")
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether an agent holds the journal now; makes no lock file where there is none."""
+    try:
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        _hold(lock)
+    except OSError:
+        os.close(lock)
+        return True
+    _let_go(lock)
+    return False
+
+
+def _copy_device(path: Path, device: str, copy: Path) -> None:
+    """Copy one device's rows, as they are in one read transaction, into a new file without side files."""
+    try:
+        with (
+            contextlib.closing(_connect(path, "ro")) as source,
+            contextlib.closing(_connect(copy, "rwc")) as target,
+        ):
+            _make(target)
+            source.execute("BEGIN")
+            key = _device_key(source, device)
+            with _transaction(target):
+                for table, column in _COPIED.items():
+                    rows = source.execute(f"SELECT * FROM {table} WHERE {column} = ?", (key,))  # noqa: S608
+                    places = ", ".join("?" * len(rows.description))
+                    target.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608
+    except sqlite3.Error as error:
+        raise JournalFailed(f"{path}: {error}") from error
+    except JournalUnreadable as error:
+        raise JournalFailed(str(error)) from error
 
 
 def _apply_outbox(connection: sqlite3.Connection, key: int, change: Durable) -> None:
@@ -402,7 +558,7 @@ def _read_device(path: Path, connection: sqlite3.Connection, device: str) -> Jou
         entries = [
             _entry(columns)
             for columns in connection.execute(
-                "SELECT n, at_ms, wall_ms, machine_version, input FROM entry WHERE device = ? ORDER BY n",
+                f"SELECT {_entry_columns(connection)} FROM entry WHERE device = ? ORDER BY n",  # noqa: S608
                 (key,),
             )
         ]
@@ -427,8 +583,14 @@ def _read_device(path: Path, connection: sqlite3.Connection, device: str) -> Jou
 
 
 def _entry(columns: Sequence[Any]) -> Entry:
-    n, at_ms, wall_ms, machine_version, content = columns
-    return Entry(n, at_ms, wall_ms, machine_version, EVENT_CODEC.loads(content))
+    n, at_ms, wall_ms, machine_version, content, digest = columns
+    return Entry(n, at_ms, wall_ms, machine_version, EVENT_CODEC.loads(content), digest)
+
+
+def _entry_columns(connection: sqlite3.Connection) -> str:
+    """The columns of an input; a file of the first schema, which is only read, has no digests."""
+    digest = "digest" if _pragma(connection, "user_version") > 1 else "NULL"
+    return f"n, at_ms, wall_ms, machine_version, input, {digest}"
 
 
 def _acknowledged(connection: sqlite3.Connection, key: int) -> Sequence[Acknowledged]:
@@ -514,6 +676,7 @@ def _checked(path: Path) -> sqlite3.Connection:
             if _is_empty(connection):
                 _make(connection)
             _check(path, connection)
+            _migrate(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
@@ -525,9 +688,7 @@ def _checked(path: Path) -> sqlite3.Connection:
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     if not path.exists():
-        raise JournalUnreadable(
-            f"{path}: there is no such journal; name the file that the agent writes"
-        )
+        raise _no_journal(path)
     connection = _connect(path, "ro")
     try:
         with _readable(path):
@@ -538,8 +699,14 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+def _no_journal(path: Path) -> JournalUnreadable:
+    return JournalUnreadable(
+        f"{path}: there is no such journal; name the file that the agent writes"
+    )
+
+
+def _connect(path: Path, mode: str, *, immutable: bool = False) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
     try:
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
@@ -562,7 +729,26 @@ def _make(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file of an older schema to this one, in one transaction."""
+    version = _pragma(connection, "user_version")
+    if version == SCHEMA_VERSION:
+        return
+    with _transaction(connection):
+        for step in range(version, SCHEMA_VERSION):
+            connection.execute(_MIGRATIONS[step])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
 def _check(path: Path, connection: sqlite3.Connection) -> None:
+    _check_kind(path, connection)
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _torn(path, verdict)
+
+
+def _check_kind(path: Path, connection: sqlite3.Connection) -> None:
+    """Whether it is a journal at all, and one that this agent knows."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise JournalUnreadable(
             f"{path}: this is no journal of this agent; name another file, or move this one away"
@@ -573,9 +759,6 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
             f"{path}: written by a newer agent (schema {version}, this agent knows {SCHEMA_VERSION}); "
             "use that agent, or begin anew with --set-aside, which keeps the file"
         )
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise _torn(path, verdict)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -27,6 +27,8 @@ class AgentSettings(BaseSettings):
     tenant: str | None = None
     identity: Path | None = None
     state_dir: Path = Path("~/.local/state/esp-agent")
+    logs: Path | None = None
+    """Where log archives are written; None means the folder `logs` beside the journal."""
     endpoint: str = "simulated"
     speed: Annotated[float, Field(gt=0, le=100_000)] = 1.0
     linger: Annotated[float, Field(ge=0)] | None = None

@@ -19,7 +19,14 @@ from typing import Literal, assert_never
 
 from agent.core import link as links
 from agent.core import outbox as outboxes
-from agent.core.effects import AskForAssignment, CancelStep, EndpointEffect, ResetDevice
+from agent.core.effects import (
+    AskForAssignment,
+    CancelStep,
+    CollectLogs,
+    Effect,
+    EndpointEffect,
+    ResetDevice,
+)
 from agent.core.effects import Report as ReportFact
 from agent.core.enrollment import Enrollment
 from agent.core.events import (
@@ -37,6 +44,7 @@ from agent.core.events import (
     StepFinished,
     StepMoved,
 )
+from agent.core.fingerprint import fingerprint_of, is_told_otherwise
 from agent.core.link import Link, LinkState
 from agent.core.outbox import Durable, FetchReports, Outbox, SendReport
 from agent.core.state import Mode
@@ -45,14 +53,17 @@ from agent.runtime.identifiers import new_id
 from agent.runtime.inbox import Inbox
 from agent.runtime.outgoing import Outgoing, Publication
 from agent.runtime.ports import (
+    ArchiveFailed,
     Batch,
     Clock,
+    DeviceReport,
     Endpoint,
     Entry,
     Incoming,
     Journal,
     JournalFailed,
     JournalState,
+    LogArchive,
     Transport,
     Verifier,
     Will,
@@ -72,6 +83,10 @@ logger = logging.getLogger(__name__)
 
 STATUS_INTERVAL_MS = 1_000
 INCOMING_MAX = 64
+DIGEST_INPUTS = 64
+"""Each so many inputs, and at each end of an attempt, the journal keeps a fingerprint of what the fold told."""
+PROBLEM_LENGTH_MAX = 2_000
+"""What a report may carry of a reason."""
 LOCAL_STORE = "local"
 """The store that an assignment from a file says it comes from."""
 
@@ -98,6 +113,8 @@ class DriverOptions:
     """How long to stay for reports after everything else is done; None: until they are through."""
     goodbye_ms: int = 10_000
     """How long the farewell may take."""
+    archive_ms: int = 60_000
+    """How long a log archive may take; setup waits for it, and goes on without it after that."""
     journal_retry_ms: int = 1_000
     journal_retry_ms_max: int = 30_000
 
@@ -119,6 +136,7 @@ class Driver:
 
     Args:
         transport: None works without a broker; reports are kept for a later run.
+        archive: None answers every wish for logs with a sentence that none are kept.
         draw: numbers in [0, 1) for the back-off.
         identifier: makes the ids of attempts and of a new stream.
     """
@@ -132,6 +150,7 @@ class Driver:
         verifier: Verifier,
         transport: Transport | None = None,
         *,
+        archive: LogArchive | None = None,
         steady: Callable[[], int] | None = None,
         draw: Callable[[], float] = random.random,
         identifier: Callable[[], str] = new_id,
@@ -142,6 +161,7 @@ class Driver:
         self._clock = clock
         self._verifier = verifier
         self._transport = transport
+        self._archive = archive
         self._steady = SteadyClock().now_ms if steady is None else steady
         self._draw = draw
         self._identifier = identifier
@@ -172,11 +192,9 @@ class Driver:
     @property
     def progress(self) -> Progress:
         """The snapshot of now; an assertion before the first attempt began."""
-        progress = self._machine.progress
-        if progress.end_state is not None:
-            return progress
-        passed_ms = max(0, self._clock.now_ms() - self._handled_ms)
-        return progress.model_copy(update={"attempt_ms": progress.attempt_ms + passed_ms})
+        if self._machine.end_state is not None:
+            return self._machine.progress
+        return self._machine.progress_after(max(0, self._clock.now_ms() - self._handled_ms))
 
     @property
     def reporting(self) -> Reporting:
@@ -248,7 +266,13 @@ class Driver:
         """
         try:
             self._restore(await self._journal.load(self._options.device, self._identifier()))
-            self._start()
+            logger.info(
+                "agent %s goes on after %d inputs, stream %s",
+                self._options.agent_version,
+                self._entries,
+                self._outbox.stream,
+            )
+            await self._start()
             while not self._is_done():
                 if not await self._turn():
                     await self._sleep()
@@ -272,9 +296,14 @@ class Driver:
             self._options.tenant, self._options.device, state.stream, self._verifier
         )
         off_ms = 0
+        differs: Entry | None = None
         for entry in state.entries:
             self._machine.handle(entry.event, entry.at_ms)
             self._note_received(entry.event)
+            if differs is None and is_told_otherwise(entry.digest, self._machine):
+                differs = entry
+        if differs is not None:
+            self._tell_other_fold(differs)
         if state.entries:
             last = state.entries[-1]
             self._entries, self._handled_ms = last.n, last.at_ms
@@ -282,13 +311,24 @@ class Driver:
                 off_ms = self._clock.wall_ms() - last.wall_ms
         self._clock.restore(self._handled_ms, off_ms)
 
-    def _start(self) -> None:
+    def _tell_other_fold(self, entry: Entry) -> None:
+        """Say that this version understands the journal otherwise; it goes on from what it understands itself."""
+        logger.warning(
+            "from input %d on, this agent (%s) understands its journal otherwise than agent %s, which wrote it; "
+            "it goes on from its own understanding, and `esp-agent replay` shows the difference",
+            entry.n,
+            self._options.agent_version,
+            entry.machine_version,
+        )
+
+    async def _start(self) -> None:
         self._endpoint.attach(self._post)
         if self._entries == 0:
             self._begin_attempt(self._clock.now_ms())
         else:
             planned = self._machine.mode is Mode.RESTARTING
-            self._post(Restarted(planned=planned), None)
+            # Before any deadline that passed meanwhile: that would start what is taken up again here.
+            await self._step(Restarted(planned=planned), self._clock.now_ms())
             if self._machine.mode is Mode.WAITING_FOR_ASSIGNMENT:
                 self._give_local_assignment(self._clock.now_ms())
             if self._is_back():
@@ -423,7 +463,7 @@ class Driver:
         actions = [e for e in effects if not isinstance(e, ReportFact)]
         await self._commit(
             Batch(
-                entry=self._next_entry(event, at_ms),
+                entry=self._next_entry(event, at_ms, effects),
                 outbox=_durable(outbox_effects),
                 executed=self._executed_by(event),
                 lazy=_may_be_lazy(event, actions, outbox_effects),
@@ -431,7 +471,10 @@ class Driver:
         )
         self._note_received(event)
         for action in actions:
-            self._act(action, at_ms)
+            if isinstance(action, CollectLogs):
+                await self._collect_logs(action.command, at_ms)
+            else:
+                self._act(action, at_ms)
         await self._publish_reports(outbox_effects)
         if isinstance(event, AttemptBegan):
             self._give_local_assignment(at_ms)
@@ -454,10 +497,13 @@ class Driver:
             effects += self._outbox.handle(outboxes.ReportQueued(report), now_ms)
         return effects
 
-    def _next_entry(self, event: Event, at_ms: int) -> Entry:
+    def _next_entry(self, event: Event, at_ms: int, effects: Sequence[Effect]) -> Entry:
         self._entries += 1
         version = self._options.agent_version
-        return Entry(self._entries, at_ms, self._clock.wall_ms(), version, event)
+        digest = None
+        if self._entries % DIGEST_INPUTS == 0 or any(map(_is_end, effects)):
+            digest = fingerprint_of(self._machine.progress)
+        return Entry(self._entries, at_ms, self._clock.wall_ms(), version, event, digest)
 
     def _executed_by(self, event: Event) -> Sequence[str]:
         if isinstance(event, CommandReceived) and event.command.id in self._machine.executed:
@@ -483,6 +529,65 @@ class Driver:
         self._endpoint.act(action, at_ms)
         if isinstance(action, ResetDevice):
             self._begin_attempt(at_ms)
+
+    async def _collect_logs(self, command: str | None, at_ms: int) -> None:
+        """Write a log archive of this moment, and tell the machine of it as of this moment.
+
+        No other input is taken meanwhile, so that journal and snapshot in the archive say the same, and so that a
+        fleet in real time has its events in the order that simulated time gives them.
+        """
+        path, problem = "", "this agent keeps no log archives"
+        if self._archive is not None:
+            path, problem = await self._write_archive(self._archive, command, at_ms)
+        if problem:
+            logger.warning("no log archive was written: %s", problem)
+        else:
+            logger.info("a log archive was written: %s", path)
+        collected = LogsCollected(path=path, command=command, problem=problem[:PROBLEM_LENGTH_MAX])
+        self._inbox.put(collected, at_ms)
+
+    async def _write_archive(
+        self, archive: LogArchive, command: str | None, at_ms: int
+    ) -> tuple[str, str]:
+        """Where the archive is, or why there is none."""
+        limit_s = self._options.archive_ms / 1000
+        writing = asyncio.create_task(
+            archive.write(self._report_of_itself(command, at_ms)),
+            name=f"log archive of {self._options.device}",
+        )
+        try:
+            # Unlike a timeout, this does not wait for what a dead disk holds.
+            await asyncio.wait({writing}, timeout=limit_s)
+            if writing.done():
+                return await writing, ""
+        except ArchiveFailed as failure:
+            return "", str(failure)
+        finally:
+            writing.cancel()
+        return "", (
+            f"the log archive was not written within {limit_s:.0f} seconds; "
+            "check the disk that --logs names, then collect the logs again"
+        )
+
+    def _report_of_itself(self, command: str | None, at_ms: int) -> DeviceReport:
+        return DeviceReport(
+            facts=self._endpoint.facts(),
+            progress=self.progress,
+            reporting=self.reporting,
+            at_ms=at_ms,
+            wall_ms=self._clock.wall_ms(),
+            command=command,
+            link={"state": self._link.state.value, "session": self._link.session},
+            outbox={
+                "stream": self._outbox.stream,
+                "unacknowledged": self._outbox.unacknowledged,
+                "stored_seq": self._outbox.stored_seq,
+                "next_seq": self._outbox.next_seq,
+                "oldest_held": self._outbox.oldest_held,
+                "size_bytes": self._outbox.size_bytes,
+            },
+            refused=self.refused,
+        )
 
     def _give_local_assignment(self, at_ms: int) -> None:
         decision, attempt = self._options.decision, self._machine.attempt
@@ -580,8 +685,17 @@ class Driver:
     # Link.
 
     async def _follow_link(self, event: links.Event, now_ms: int) -> None:
-        was_connecting = self._link.state is LinkState.CONNECTING
-        for effect in self._link.handle(event, now_ms):
+        before = self._link.state
+        was_connecting = before is LinkState.CONNECTING
+        effects = self._link.handle(event, now_ms)
+        if self._link.state is not before:
+            logger.info(
+                "the link is %s after %s: %s",
+                self._link.state.value,
+                type(event).__name__,
+                self._link.problem or "no problem",
+            )
+        for effect in effects:
             await self._follow(effect, now_ms)
         if was_connecting and self._link.state is LinkState.CLOSED and self._session is not None:
             # One that is open ends by itself once it is idle; one that still connects is cut off.
@@ -769,6 +883,10 @@ class Driver:
 
 def _utc(unix_ms: int) -> datetime:
     return datetime.fromtimestamp(unix_ms / 1000, UTC)
+
+
+def _is_end(effect: Effect) -> bool:
+    return isinstance(effect, ReportFact) and isinstance(effect.body, wire_events.AttemptEnded)
 
 
 def _is_due(at_ms: int | None, now_ms: int) -> bool:

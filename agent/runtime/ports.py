@@ -1,8 +1,8 @@
-"""What the driver needs of the world: an endpoint, a journal, a transport, a clock and a verifier."""
+"""What the driver needs of the world: an endpoint, a journal, a transport, a clock, a verifier and a log archive."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +11,7 @@ from agent.core.effects import EndpointEffect
 from agent.core.events import DeviceFacts, Event
 from agent.core.outbox import Durable, OutboxState
 from agent.wire.events import Report
+from agent.wire.progress import Progress, Reporting
 
 Post = Callable[[Event, int | None], None]
 """Hands an event to the driver, with the device time (ms) it is scheduled for; None means now."""
@@ -131,6 +132,8 @@ class Entry:
     wall_ms: int
     machine_version: str
     event: Event
+    digest: str | None = None
+    """The fingerprint of what the version that wrote this told right after it; None for most inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +179,47 @@ class Journal(Protocol):
     async def fetch(self, device: str, first: int, last: int) -> Sequence[tuple[int, Report]]:
         """The numbered reports from `first` to `last`, by number. Raises `JournalFailed`."""
         ...
+
+
+class JournalCopies(Protocol):
+    """What a log archive needs of a journal."""
+
+    async def copy_device(self, device: str, path: str) -> None:
+        """Copy all that is kept of one device, as it is at one moment, into a new journal file at `path`.
+
+        Raises `JournalFailed`; an unfinished file may be left then.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReport:
+    """What the agent knows of itself at the moment for which a log archive is written; nothing here is secret."""
+
+    facts: DeviceFacts
+    progress: Progress
+    reporting: Reporting
+    at_ms: int
+    """Device running time."""
+    wall_ms: int
+    command: str | None
+    """The command that asked for the archive; None for the person at the device."""
+    link: Mapping[str, str | int]
+    outbox: Mapping[str, str | int]
+    refused: Mapping[str, int]
+    """How many incoming messages were refused, by reason."""
+
+
+class LogArchive(Protocol):
+    """Writes down what a support person needs to see why a device is stuck."""
+
+    async def write(self, report: DeviceReport) -> str:
+        """Write an archive as a whole, or none; the path of it. Raises `ArchiveFailed`."""
+        ...
+
+
+class ArchiveFailed(Exception):
+    """No log archive was written: one sentence with the reason and the remedy."""
 
 
 class JournalFailed(Exception):

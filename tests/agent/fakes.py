@@ -29,8 +29,10 @@ from agent.core.outbox import (
     UnmarkAcknowledged,
 )
 from agent.runtime.ports import (
+    ArchiveFailed,
     Batch,
     Connection,
+    DeviceReport,
     Entry,
     Incoming,
     JournalFailed,
@@ -148,11 +150,11 @@ class Diary:
 
     def __init__(self, cut_at: int | None = None) -> None:
         self.lines: list[tuple[str, object]] = []
-        self._cut_at = cut_at
+        self.cut_at = cut_at
 
     def write(self, what: str, about: object) -> None:
         """Add a line, or cut the power instead."""
-        if self._cut_at is not None and len(self.lines) >= self._cut_at:
+        if self.cut_at is not None and len(self.lines) >= self.cut_at:
             raise PowerCut
         self.lines.append((what, about))
 
@@ -194,6 +196,23 @@ class MemoryJournal:
 
     async def fetch(self, device: str, first: int, last: int) -> Sequence[tuple[int, Report]]:
         return self.devices[device].fetch(first, last)
+
+
+class FakeArchive:
+    """Writes log archives into the diary; `problem` makes it fail, `is_hung` makes it never end."""
+
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+        self.problem = ""
+        self.is_hung = False
+
+    async def write(self, report: DeviceReport) -> str:
+        self.diary.write("archive", report)
+        if self.is_hung:
+            await asyncio.Event().wait()
+        if self.problem:
+            raise ArchiveFailed(self.problem)
+        return f"/logs/{report.facts.device}-{report.command}.zip"
 
 
 class FakeBroker:

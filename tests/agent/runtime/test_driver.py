@@ -17,15 +17,19 @@ from agent.core.events import (
     AssignmentArrived,
     AttemptBegan,
     CommandReceived,
+    Event,
     Limits,
+    LogsCollected,
     Restarted,
+    StepFinished,
     StepMoved,
+    StepResult,
 )
 from agent.core.link import LinkLimits
 from agent.core.outbox import NumberReport, OutboxLimits
 from agent.runtime.clock import DeviceClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
-from agent.runtime.ports import Batch
+from agent.runtime.ports import Batch, DeviceReport, Entry
 from agent.signatures import JwsVerifier
 from agent.wire import events as wire_events
 from agent.wire.assignment import Assignment
@@ -40,16 +44,18 @@ from agent.wire.messages import (
     Signed,
     Status,
 )
-from agent.wire.progress import Progress, Reporting
+from agent.wire.progress import CollectedLogs, Progress, Reporting
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
 from agent.wire.vocabulary import Choice, Context, EndState, Gate, PersonAction
 from tests.agent.fakes import (
     STORE,
     TENANT,
     Diary,
+    FakeArchive,
     FakeBroker,
     FakeCollector,
     FakeTransport,
+    KeptDevice,
     MemoryJournal,
     PowerCut,
     ScriptedEndpoint,
@@ -73,12 +79,14 @@ class World:
     journal: MemoryJournal = field(init=False)
     endpoint: ScriptedEndpoint = field(init=False)
     transport: FakeTransport = field(init=False)
+    archive: FakeArchive = field(init=False)
     collector: FakeCollector = field(init=False)
 
     def __post_init__(self) -> None:
         self.journal = MemoryJournal(self.diary)
         self.endpoint = ScriptedEndpoint(DEVICE, self.diary)
         self.transport = FakeTransport(self.broker, self.diary)
+        self.archive = FakeArchive(self.diary)
         self.collector = FakeCollector(self.broker, SIGNER, admitted("portal", "office"))
 
     def options(self, **changes: Any) -> DriverOptions:
@@ -101,12 +109,14 @@ class World:
             DeviceClock(speed),
             JwsVerifier([SIGNER.trusted]),
             self.transport if connected else None,
+            archive=self.archive,
         )
 
     def power_returns(self, cut_at: int | None = None) -> None:
         """A new agent process: what is durable stays, everything else begins anew."""
         self.diary = Diary(cut_at)
         self.journal.diary = self.diary
+        self.archive = FakeArchive(self.diary)
         self.endpoint = self.endpoint.restarted(self.diary)
         self.transport = FakeTransport(self.broker, self.diary)
 
@@ -261,6 +271,40 @@ async def test_a_restart_says_so_and_detects_what_ran(world: World) -> None:
     assert restarts == [Restarted(planned=False)]
     steps = [a for what, a in world.diary.lines if what == "act" and isinstance(a, do.RunStep)]
     assert steps[0].detect_first
+
+
+async def test_a_restart_comes_before_the_deadlines_that_passed_meanwhile(world: World) -> None:
+    """A deadline first would start the step, and the restart would start it once more."""
+    assigned = Assignment(
+        device=DEVICE,
+        attempt="a-1",
+        store=STORE,
+        term=1,
+        version=1,
+        issued_at=datetime.now(UTC),
+        decision=admitted("portal"),
+    )
+    failed = StepFinished(item="entra_join", run=2, result=StepResult.FAILED)
+    events: tuple[tuple[int, Event], ...] = (
+        (0, AttemptBegan(attempt="a-1", facts=world.endpoint.facts())),
+        (0, AssignmentArrived(assignment=assigned)),
+        (1_000, StepFinished(item="tpm_attestation", run=1, result=StepResult.COMPLETED)),
+        (2_000, failed),
+        # The next try was due during this restart, and the power went right after it.
+        (600_000, Restarted(planned=True)),
+    )
+    entries = [Entry(n, at_ms, 0, "1.0", event) for n, (at_ms, event) in enumerate(events, 1)]
+    world.journal.devices[DEVICE] = KeptDevice("stream-1", entries=entries)
+    world.endpoint.is_silent = True
+    driver = world.driver()
+    async with running(driver):
+        await until(driver, lambda p, _: _tries(p) == 2)
+    runs = [a for what, a in world.diary.lines if what == "act" and isinstance(a, do.RunStep)]
+    assert [(step.item, step.run) for step in runs] == [("entra_join", 3)]
+
+
+def _tries(progress: Progress) -> int:
+    return max((item.attempt for item in progress.items()), default=0)
 
 
 async def test_running_time_goes_on_where_it_stood(world: World) -> None:
@@ -422,8 +466,106 @@ async def test_a_command_is_executed_once_although_it_stays_retained(world: Worl
     received = [e for e in world.kept.entries if isinstance(e.event, CommandReceived)]
     assert len(received) == 1
     assert world.kept.executed == {"c-1"}
-    collected = [a for w, a in world.diary.lines if w == "act" and isinstance(a, do.CollectLogs)]
-    assert collected == [do.CollectLogs("c-1")]
+    assert [report.command for report in archives(world)] == ["c-1"]
+
+
+def archives(world: World) -> list[DeviceReport]:
+    """What the log archives were written of, as far as they were begun."""
+    return [a for _, a in world.diary.lines if isinstance(a, DeviceReport)]
+
+
+def collected(world: World) -> list[LogsCollected]:
+    return [e.event for e in world.kept.entries if isinstance(e.event, LogsCollected)]
+
+
+async def test_the_archive_s_path_reaches_the_collector_and_the_screen(world: World) -> None:
+    """It is written of the moment at which it was asked for, once that is durable; its answer is the next input."""
+    world.endpoint.is_silent = True
+    driver = world.driver()
+    async with running(driver):
+        await until(driver, lambda p, r: p.deadline_ms is not None)
+        world.send(Channel.COMMAND, world.command(CollectLogs()), "c-1")
+        progress, _ = await until(driver, lambda p, r: p.logs is not None and not r.unacknowledged)
+    where = "/logs/PC-1-c-1.zip"
+    assert progress.logs == CollectedLogs(path=where)
+    answer = wire_events.LogsCollected(path=where, command="c-1")
+    assert [b for b in world.stored_bodies() if isinstance(b, wire_events.LogsCollected)] == [
+        answer
+    ]
+    asked, answered = [
+        (place, entry)
+        for place, entry in enumerate(world.kept.entries)
+        if isinstance(entry.event, CommandReceived | LogsCollected)
+    ]
+    assert answered[0] == asked[0] + 1
+    (report,) = archives(world)
+    assert report.at_ms == asked[1].at_ms == answered[1].at_ms
+    assert report.outbox["stream"] == world.kept.stream
+    assert (report.progress.device, report.facts.device) == (DEVICE, DEVICE)
+    begun = next(i for i, line in enumerate(world.diary.lines) if line[1] is report)
+    kept = [b.entry for _, b in world.diary.lines[:begun] if isinstance(b, Batch) and b.entry]
+    assert isinstance(kept[-1].event, CommandReceived)
+
+
+@pytest.mark.parametrize("cause", ["it fails", "it hangs", "there is none"])
+async def test_a_missing_archive_is_told_with_the_reason_and_setup_goes_on(
+    world: World, cause: str
+) -> None:
+    world.archive.problem = "no room " + 3_000 * "x" if cause == "it fails" else ""
+    world.archive.is_hung = cause == "it hangs"
+    driver = world.driver(archive_ms=20)
+    if cause == "there is none":
+        driver = Driver(
+            world.options(),
+            world.endpoint,
+            world.journal,
+            DeviceClock(SPEED),
+            JwsVerifier([SIGNER.trusted]),
+            world.transport,
+        )
+    world.endpoint.answers_prompts = False
+    world.endpoint.is_silent = True
+    async with running(driver) as task:
+        await until(driver, lambda p, r: p.deadline_ms is not None)
+        world.send(Channel.COMMAND, world.command(CollectLogs()), "c-1")
+        progress, _ = await until(driver, lambda p, r: p.logs is not None and not r.unacknowledged)
+        assert not task.done()
+    assert progress.logs is not None
+    told = progress.logs.problem
+    expected = {"it fails": "no room", "it hangs": "within 0 seconds", "there is none": "keeps no"}
+    assert expected[cause] in told
+    assert (progress.logs.path, len(told) <= 2_000) == ("", True)
+    (body,) = [b for b in world.stored_bodies() if isinstance(b, wire_events.LogsCollected)]
+    assert (body.path, body.problem, body.command) == ("", told, "c-1")
+    world.audit()
+
+
+async def test_a_power_cut_at_any_point_of_collecting_logs_collects_them_in_the_end() -> None:
+    """Cut before each line from the command on: whatever was lost is written again, and told once."""
+    cuts = 0
+    for line in range(12):
+        cut = World()
+        cut.endpoint.is_silent = True
+        driver = cut.driver()
+        task = asyncio.create_task(driver.run())
+        await until(driver, lambda p, r: p.deadline_ms is not None and not r.unacknowledged)
+        cut.diary.cut_at = len(cut.diary.lines) + line
+        cut.send(Channel.COMMAND, cut.command(CollectLogs()), "c-1")
+        told = asyncio.create_task(until(driver, lambda p, r: p.logs is not None))
+        await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+        driver.stop()
+        await asyncio.gather(task, told, return_exceptions=True)
+        cuts += not collected(cut)
+        cut.broker.break_all()
+        cut.power_returns()
+        again = cut.driver()
+        async with running(again):
+            await until(again, lambda p, r: p.logs is not None and not r.unacknowledged)
+        assert collected(cut) == [LogsCollected(path="/logs/PC-1-c-1.zip", command="c-1")]
+        answers = [b for b in cut.stored_bodies() if isinstance(b, wire_events.LogsCollected)]
+        assert len(answers) == 1, f"cut before line {line}"
+        cut.audit()
+    assert cuts >= 3
 
 
 async def test_an_expired_command_is_handed_on_as_expired(world: World) -> None:
@@ -517,9 +659,10 @@ async def test_hostile_messages_are_counted_and_change_nothing(world: World) -> 
                 world.send(channel, payload, command)
         expected = {reason: len(messages) for reason, messages in hostile.items()}
         world.send(Channel.COMMAND, world.command(CollectLogs(), "last"), "last")
-        await until(driver, lambda p, r: "last" in world.kept.executed)
+        await until(driver, lambda p, r: p.logs is not None)
         assert driver.refused == expected
-        assert len(world.kept.entries) == entries + 1
+        # The last command and the answer to it.
+        assert len(world.kept.entries) == entries + 2
 
 
 async def test_an_older_assignment_of_the_same_store_is_refused_also_after_a_restart(
