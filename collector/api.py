@@ -17,13 +17,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from agent.wire.base import NAME_PATTERN, Name
+from agent.wire.base import NAME_PATTERN, Name, UserName
 from agent.wire.messages import CommandAction, RefreshAssignment, Status
+from agent.wire.vocabulary import EnrollmentType, Variant
 from collector import page
 from collector.clock import Clock
 from collector.commands import VALID_MINUTES, CommandRow, Commands, NoAttempt
 from collector.database import StoreFailed
 from collector.desk import Desk, ProfileExists
+from collector.explanation import DeviceUnknown, Question, effective_profile
 from collector.files import ContentRefused, check, deepest, dotted
 from collector.metrics import Metrics
 from collector.ports import BrokerLost, BrokerRefused
@@ -259,6 +261,29 @@ async def _screen_lines(given: Services, device: str) -> AsyncIterator[bytes]:
         return
 
 
+@api.get("/devices/{device}/effective-profile", tags=["ESP profiles"])
+def explain_profile(
+    given: Given,
+    device: DeviceName,
+    enrollment_type: EnrollmentType | None = None,
+    variant: Variant | None = None,
+    user: Annotated[UserName | None, Query()] = None,
+    os_version: Annotated[Name | None, Query()] = None,
+) -> page.EffectiveProfile:
+    """Which profile the device would get now, why this one and not the others, and what of it acts there.
+
+    What the request leaves out is taken from the device's latest attempt, else from its registration.
+    """
+    question = Question(
+        device=device,
+        enrollment_type=enrollment_type,
+        variant=variant,
+        user=user,
+        os_version=os_version,
+    )
+    return effective_profile(question, given.desk.explain(question))
+
+
 @api.get("/devices/{device}", tags=["Devices"])
 def device_history(
     given: Given,
@@ -323,6 +348,7 @@ def make_app(given: Services | None) -> FastAPI:
     app.add_exception_handler(ContentRefused, _content)
     app.add_exception_handler(ProfileExists, _exists)
     app.add_exception_handler(NoAttempt, _no_attempt)
+    app.add_exception_handler(DeviceUnknown, _device_unknown)
     app.add_exception_handler(StoreFailed, _store_failed)
     return app
 
@@ -367,6 +393,10 @@ def _exists(_request: Request, error: Exception) -> JSONResponse:
 
 def _no_attempt(_request: Request, error: Exception) -> JSONResponse:
     return _problem(409, "no_attempt", str(error))
+
+
+def _device_unknown(_request: Request, error: Exception) -> JSONResponse:
+    return _problem(404, "not_found", str(error))
 
 
 def _store_failed(_request: Request, _error: Exception) -> JSONResponse:

@@ -32,7 +32,7 @@ from agent.wire.messages import (
     RetryPhase,
     SkipAccountSetup,
 )
-from agent.wire.vocabulary import Context
+from agent.wire.vocabulary import Context, EnrollmentType, Variant
 from collector import text
 from collector.api import make_app, stored_lines
 from collector.client import Access, Collector, CollectorRefused, CollectorUnreachable, connected
@@ -59,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 profile_app = typer.Typer(
-    help="List, show, add, import and export ESP profiles.", no_args_is_help=True
+    help="List, show, explain, add, import and export ESP profiles.", no_args_is_help=True
 )
 app.add_typer(profile_app, name="profile")
 
@@ -330,6 +330,55 @@ def _graph_entry(file: Path, groups: tuple[str, ...]) -> ProfileEntry:
         raise FileRefused(f"{file}: {refused}") from None
 
 
+@profile_app.command("explain")
+def profile_explain(
+    device: str,
+    user: Annotated[str | None, typer.Option(help="Who would enroll it.")] = None,
+    enrollment_type: Annotated[
+        EnrollmentType | None, typer.Option("--type", help="How it would enroll.")
+    ] = None,
+    variant: Annotated[
+        Variant | None, typer.Option(help="The variant of the enrollment type.")
+    ] = None,
+    os_version: Annotated[
+        str | None, typer.Option(help="The full version, such as 10.0.22631.")
+    ] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Which profile DEVICE would get now, why this one and not the others, and what of it acts there.
+
+    What no option says is taken from the device's latest attempt, or from its registration. A device that has not
+    come yet needs --type.
+
+    Example: esp-collector profile explain DESKTOP-NEW001 --user jane.smith@company.com
+    """
+    _check_device(device)
+    asked = {
+        "user": user,
+        "enrollment_type": enrollment_type and enrollment_type.value,
+        "variant": variant and variant.value,
+        "os_version": os_version,
+    }
+
+    async def ask(collector: Collector) -> None:
+        given = {name: value for name, value in asked.items() if value is not None}
+        answer = await collector.effective_profile(device, given)
+        lines = text.effective_profile_lines(answer)
+        _print(answer.model_dump_json() if as_json else "\n".join(lines))
+
+    _ask(url, token_file, ask)
+
+
+def _check_device(device: str) -> None:
+    try:
+        TypeAdapter[str](DeviceId).validate_python(device)
+    except ValidationError:
+        _fail(f"'{device}' is no device id (it has to match {NAME_PATTERN})", EXIT_USAGE)
+
+
 @profile_app.command("export")
 def profile_export(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
     """One profile as the JSON that Microsoft Graph has for it. PROFILE is its id or its name.
@@ -394,11 +443,7 @@ def command(
     Example: esp-collector command DESKTOP-NEW001 extend-timeout --minutes 30
     """
     wanted = _action(action, item, minutes, context)
-    name = TypeAdapter[str](DeviceId)
-    try:
-        name.validate_python(device)
-    except ValidationError:
-        _fail(f"'{device}' is no device id (it has to match {NAME_PATTERN})", EXIT_USAGE)
+    _check_device(device)
 
     async def ask(collector: Collector) -> None:
         line = await collector.send(device, wanted, getpass.getuser())

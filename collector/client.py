@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -98,6 +99,15 @@ class Collector:
         """Create a profile."""
         content = entry.model_dump(mode="json", exclude_unset=True)
         return await self._post(page.ProfileRow, PROFILES_PATH, content)
+
+    async def effective_profile(
+        self, device: str, asked: Mapping[str, str]
+    ) -> page.EffectiveProfile:
+        """Which profile a device would get, and why; `asked` overrides what is known of it."""
+        query = f"?{urlencode(asked)}" if asked else ""
+        return await self._get(
+            page.EffectiveProfile, f"/api/devices/{device}/effective-profile{query}"
+        )
 
     async def register(self, devices: list[Registration]) -> int:
         """Register devices; returns how many."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 from sqlalchemy.schema import Table
 
 from agent.wire.assignment import Admitted, Refused
@@ -18,9 +18,10 @@ from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType
 from collector import schema
 from collector.admission import AdmissionRules, Standing, decide
 from collector.database import Database, upsert
+from collector.explanation import Case, Given, Question
 from collector.files import ContentRefused
 from collector.fitting import fitted, overflow
-from collector.profiles import StoredProfile, choose, offer, rank
+from collector.profiles import Choice, StoredProfile, choose, offer, rank
 from collector.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
 from collector.store import REPORT_CODEC, Key, user_key
 
@@ -132,14 +133,7 @@ class Desk:
         table = schema.REGISTRATIONS
         with self._database.reading() as connection:
             found = connection.execute(select(table).order_by(table.c.device))
-            return [
-                Registration(
-                    device=row.device,
-                    user=row.user,
-                    enrollment_type=row.enrollment_type and EnrollmentType(row.enrollment_type),
-                )
-                for row in found
-            ]
+            return [_registration_of(row) for row in found]
 
     # Decisions
 
@@ -159,6 +153,33 @@ class Desk:
         """The newest decision on an attempt; None when there is none."""
         with self._database.reading() as connection:
             return _assigned(connection, (device, attempt))
+
+    def explain(self, question: Question) -> Case:
+        """Everything that decides on one device now; nothing is stored.
+
+        Raises:
+            DeviceUnknown: nobody says how it enrolls.
+        """
+        device = question.device
+        with self._database.reading() as connection:
+            policy = _policy(connection)
+            attempt = _latest_attempt(connection, device)
+            last = None if attempt is None else _started(connection, (device, attempt))
+            given = None if attempt is None else _assigned(connection, (device, attempt))
+            registered = _registration(connection, device)
+            facts = question.facts(last, registered)
+            choice = _choice(connection, policy, device, facts)
+            offered = _offered(connection, policy, facts, choice)
+            standing = _standing(connection, device, facts.user)
+        return Case(
+            facts=facts,
+            source="attempt" if last else "registration" if registered else "request",
+            choice=choice,
+            offered=offered,
+            decision=fitted(decide(facts, standing, policy.rules, offered)),
+            minimum_os=policy.rules.minimum_os.get(facts.enrollment_type),
+            given=None if given is None else _given(given),
+        )
 
     def refresh(self, device: str, attempt: str, now_ms: int) -> Assigned | None:
         """Choose profile and items anew for an admitted attempt; a new version only when something changed.
@@ -211,6 +232,20 @@ def _register(connection: Connection, registrations: Iterable[Registration], now
     upsert(connection, schema.REGISTRATIONS, rows)
     upsert(connection, schema.MEMBERS, members)
     return len(rows)
+
+
+def _registration(connection: Connection, device: str) -> Registration | None:
+    table = schema.REGISTRATIONS
+    row = connection.execute(select(table).where(table.c.device == device)).first()
+    return None if row is None else _registration_of(row)
+
+
+def _registration_of(row: Row[Any]) -> Registration:
+    return Registration(
+        device=row.device,
+        user=row.user,
+        enrollment_type=row.enrollment_type and EnrollmentType(row.enrollment_type),
+    )
 
 
 def _profiles(connection: Connection) -> list[StoredProfile]:
@@ -303,6 +338,15 @@ def _assigned(connection: Connection, key: Key) -> Assigned | None:
     return Assigned(row.version, *key, row.issued_ms, _DECISION.loads(row.decision))
 
 
+def _given(assigned: Assigned) -> Given:
+    return Given(
+        attempt=assigned.attempt,
+        version=assigned.version,
+        issued_ms=assigned.issued_ms,
+        decision=assigned.decision,
+    )
+
+
 def _decided(
     connection: Connection, key: Key, decision: Admitted | Refused, now_ms: int
 ) -> Assigned:
@@ -335,6 +379,12 @@ def _started(connection: Connection, key: Key) -> AttemptStarted | None:
     body = REPORT_CODEC.loads(report).body
     assert isinstance(body, AttemptStarted), "the kind column says what the report is"
     return body
+
+
+def _latest_attempt(connection: Connection, device: str) -> str | None:
+    table = schema.ATTEMPTS
+    query = select(table.c.attempt).where(table.c.device == device, table.c.latest)
+    return connection.execute(query).scalar()
 
 
 def _is_open(connection: Connection, key: Key) -> bool:
@@ -408,15 +458,26 @@ def _column(connection: Connection, table: Table, key: str | None) -> set[str]:
 def _offer(
     connection: Connection, policy: _Policy, device: str, started: AttemptStarted
 ) -> Admitted:
-    stored = choose(
+    return _offered(connection, policy, started, _choice(connection, policy, device, started))
+
+
+def _choice(
+    connection: Connection, policy: _Policy, device: str, started: AttemptStarted
+) -> Choice:
+    return choose(
         policy.profiles,
         _groups(connection, "device", device),
         _groups(connection, "user", user_key(started.user)),
+        started.variant,
     )
-    profile = default_entry().stored(0) if stored is None else stored
+
+
+def _offered(
+    connection: Connection, policy: _Policy, started: AttemptStarted, choice: Choice
+) -> Admitted:
     catalogue = _catalogue(connection, started.enrollment_type)
     return offer(
-        profile,
+        default_entry().stored(0) if choice.chosen is None else choice.chosen.stored,
         catalogue.items,
         catalogue.screens,
         organization=policy.organization,

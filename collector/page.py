@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from agent.core.explanation import Explanation
 from agent.wire.messages import CommandAction
 from agent.wire.profile import EspProfile
 from agent.wire.progress import Failure
@@ -20,6 +21,7 @@ from agent.wire.vocabulary import (
     Phase,
     Section,
     Stage,
+    Variant,
 )
 from collector import reports
 from collector.attempts import AttemptView, StoredReport
@@ -150,6 +152,64 @@ class ProfileList(Answer):
     """The ESP profiles, in the order in which they are looked at."""
 
     profiles: tuple[ProfileRow, ...]
+
+
+class ConsideredProfile(Answer):
+    """A profile that was looked at for a device, and why it was chosen or not."""
+
+    id: str
+    name: str
+    priority: int
+    default: bool
+    status: Literal["Active", "Inactive"]
+    assigned_groups: tuple[str, ...]
+    reason: str
+
+
+class AdmissionAnswer(Answer):
+    """What admission would say now."""
+
+    admitted: bool
+    failure: Failure | None
+    """Why not."""
+
+
+class GivenProfile(Answer):
+    """What the device's latest attempt was given; a newer choice reaches it with the next attempt or a refresh."""
+
+    attempt: str
+    version: int
+    issued_at: datetime
+    profile: str | None
+    profile_name: str | None
+    failure: Failure | None
+    """The refusal; then there is no profile."""
+
+
+FactsSource = Literal["attempt", "registration", "request"]
+
+
+class EffectiveProfile(Answer):
+    """Which profile a device gets, why this one, and what of it acts there."""
+
+    device: str
+    facts_from: FactsSource
+    """Where the facts come from that the request did not give: the latest attempt, the registration, or nowhere."""
+    enrollment_type: EnrollmentType
+    platform: str
+    variant: Variant
+    os_version: str | None
+    user: str | None
+    reason: str
+    """Why this profile."""
+    chosen: ConsideredProfile | None
+    """None when no profile is active: the standard settings apply."""
+    rejected: tuple[ConsideredProfile, ...]
+    """The others, in the order in which they are looked at."""
+    admission: AdmissionAnswer
+    given: GivenProfile | None
+    notes: tuple[str, ...]
+    effect: Explanation
 
 
 class AttemptSummary(Answer):

@@ -40,6 +40,7 @@ from agent.wire.profile import (
     ErrorHandling,
     EspProfile,
     Minutes,
+    WindowsSettings,
 )
 from agent.wire.vocabulary import EnrollmentType, ItemKind
 from collector.admission import AdmissionRules
@@ -67,6 +68,7 @@ class ProfileEntry(Strict):
     account_setup: AccountSetupSettings = AccountSetupSettings()
     blocking_apps: BlockingApps = "all"
     error_handling: ErrorHandling = ErrorHandling()
+    windows: WindowsSettings = WindowsSettings()
     custom_message: CustomMessage | None = None
     graph: dict[str, JsonValue] = {}
     """What an imported Graph object had, kept for export."""
@@ -89,18 +91,8 @@ class ProfileEntry(Strict):
     @property
     def profile(self) -> EspProfile:
         """The profile as a device gets it."""
-        return EspProfile(
-            id=self.id or slug(self.name),
-            name=self.name,
-            description=self.description,
-            timeout_minutes=self.timeout_minutes,
-            device_setup=self.device_setup,
-            account_setup=self.account_setup,
-            blocking_apps=self.blocking_apps,
-            error_handling=self.error_handling,
-            custom_message=self.custom_message,
-            graph=self.graph,
-        )
+        settings = {name: getattr(self, name) for name in EspProfile.model_fields}
+        return EspProfile(**{**settings, "id": self.id or slug(self.name)})
 
     def stored(self, next_priority: int) -> StoredProfile:
         """The profile as the store keeps it; `next_priority` counts when none was given."""

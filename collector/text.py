@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from agent.core.explanation import columns, explanation_lines, wrapped
 from collector import page
 
 NOTHING = "-"
@@ -89,6 +90,54 @@ def profile_lines(profiles: page.ProfileList) -> list[str]:
         for row in profiles.profiles
     ]
     return table(("Profile", "Blocking Apps", "Timeout", "Assigned Groups", "Status"), rows)
+
+
+def effective_profile_lines(answer: page.EffectiveProfile) -> Iterator[str]:
+    """Which profile a device gets and why, in lines of 80 columns."""
+    facts = [answer.platform, answer.variant.value.replace("_", "-")]
+    facts += [f"version {answer.os_version}"] if answer.os_version else []
+    facts += [answer.user] if answer.user else ["no user"]
+    profile = "the standard settings" if answer.chosen is None else answer.chosen.name
+    yield from wrapped(f"{answer.device}: {profile}", 0)
+    yield from wrapped(f"{', '.join(facts)} ({_SOURCES[answer.facts_from]})", 2)
+    yield from ("", "Why this profile")
+    if answer.chosen is None:
+        yield from wrapped(answer.reason, 2)
+    else:
+        yield from columns(answer.chosen.name, answer.reason)
+    for note in answer.notes:
+        yield from wrapped(note, 2)
+    if answer.rejected:
+        yield from ("", "Why not the others")
+    for row in answer.rejected:
+        yield from columns(row.name, row.reason)
+    yield from ("", "Admission")
+    yield from wrapped(_admission(answer.admission), 2)
+    if answer.given is not None:
+        yield from wrapped(_given(answer.given), 2)
+    yield ""
+    yield from explanation_lines(answer.effect)
+
+
+_SOURCES = {
+    "attempt": "from its latest attempt, where nothing else was asked for",
+    "registration": "from its registration, where nothing else was asked for",
+    "request": "as asked; the device is not known",
+}
+
+
+def _admission(answer: page.AdmissionAnswer) -> str:
+    if answer.failure is None:
+        return "If it began now, it would be admitted."
+    failure = answer.failure
+    return f"If it began now, it would be refused with {failure.code}: {failure.engineer}"
+
+
+def _given(given: page.GivenProfile) -> str:
+    at = f"{given.issued_at:%Y-%m-%d %H:%M} UTC"
+    if given.failure is not None:
+        return f"Its latest attempt was refused ({at}): {given.failure.engineer}"
+    return f"Its latest attempt was given {given.profile_name} ({at})."
 
 
 def percent(value: float | None) -> str:

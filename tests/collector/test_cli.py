@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from agent.wire.graph import GRAPH_TYPE
+from agent.wire.profile import WindowsSettings
 from collector.api import Services, make_app
 from collector.cli import app
 from collector.mqtt import MqttBroker
@@ -252,6 +253,9 @@ OF_GRAPH = {
     "deviceEnrollmentConfigurationType": f"w{KIND}",
     "showInstallationProgress": True,
     "installProgressTimeoutInMinutes": 0,
+    "installQualityUpdates": True,
+    "allowNonBlockingAppInstallation": True,
+    "trackInstallProgressForAutopilotOnly": True,
     "selectedMobileAppIds": ["aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"],
     "somethingNew": {"deep": [1, 2.5, None]},
 }
@@ -276,6 +280,9 @@ def test_a_profile_of_graph_is_imported_and_exported_unchanged(
     assert result.stdout == f"added {OF_GRAPH['id']} with priority 3\n"
     row = stored(office, OF_GRAPH["id"])
     assert (row.priority, row.groups, row.default) == (3, ("Corporate Laptops", "Pilot"), False)
+    assert row.profile.windows == WindowsSettings(
+        only_out_of_box=True, quality_updates=True, technician_installs_all=True
+    )
     for name in ("id", "displayName"):
         exported = call("profile", "export", str(OF_GRAPH[name]), *serving)
         assert exported.exit_code == 0
@@ -347,3 +354,41 @@ def test_what_cannot_be_exported_is_told(
     unknown = call("profile", "export", "unknown", *serving)
     assert unknown.exit_code == 2
     assert "there is no profile 'unknown'; use one of: " in unknown.stderr
+
+
+def test_the_profile_of_a_device_is_explained(
+    call: Call, serving: tuple[str | Path, ...], office: Office
+) -> None:
+    reporter = Reporter(device="PC-1")
+    office.take_in([reporter.begin()])
+    told = call("profile", "explain", "PC-1", *serving)
+    assert (told.exit_code, told.stderr) == (0, "")
+    lines = told.stdout.splitlines()
+    assert lines[0] == "PC-1: Default ESP"
+    assert "Why this profile" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_device_that_has_not_come_is_explained_from_options(
+    call: Call, serving: tuple[str | Path, ...]
+) -> None:
+    unknown = call("profile", "explain", "PC-9", *serving)
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "nothing is known of 'PC-9'; check its id, or say how" in unknown.stderr
+    asked = ("--type", "windows_autopilot", "--variant", "hybrid_join", "--user", "Ann & Ben+1")
+    told = call("profile", "explain", "PC-9", *asked, "--os-version", "10.0", "--json", *serving)
+    assert (told.exit_code, told.stderr) == (0, "")
+    answer = json.loads(told.stdout)
+    facts = {k: answer[k] for k in ("enrollment_type", "variant", "user", "os_version")}
+    assert facts == {
+        "enrollment_type": "windows_autopilot",
+        "variant": "hybrid_join",
+        "user": "Ann & Ben+1",
+        "os_version": "10.0",
+    }
+
+
+def test_a_name_that_is_no_device_id_is_told_before_anybody_is_asked(call: Call) -> None:
+    told = call("profile", "explain", "PC/9", "--type", "ios")
+    assert told.exit_code == 2
+    assert "'PC/9' is no device id" in told.stderr
