@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
@@ -308,13 +308,11 @@ def _print_figures(figures: dict[str, Any], console: Console) -> None:
     for heading in ("Devices", "Success rate", "Mean min", "p50", "p90", "p99"):
         table.add_column(heading, justify="right")
     for name, figure in figures["by_type"].items():
-        rate = figure["success_rate"]
-        table.add_row(
-            EnrollmentType(name).label,
-            str(figure["devices"]),
-            "-" if rate is None else f"{rate:.1%}",
-            *("-" if value is None else f"{value:.1f}" for value in figure["minutes"].values()),
-        )
+        table.add_row(EnrollmentType(name).label, *_cells(figure))
+        variants = figures["by_variant"][name]
+        for variant, part in variants.items() if len(variants) > 1 else ():
+            words = variant.replace("_", " ").capitalize()
+            table.add_row(f"  {words}", *_cells(part), style="dim")
     console.print(table)
     if figures["critical_path"]:
         first = figures["critical_path"][0]
@@ -322,6 +320,14 @@ def _print_figures(figures: dict[str, Any], console: Console) -> None:
             f"The gate waited last for {first['name']} on {first['share']:.0%} of devices."
         )
     console.print(f"{figures['events']} reports in {figures['seconds']:.1f} s")
+
+
+def _cells(figure: dict[str, Any]) -> Iterator[str]:
+    rate = figure["success_rate"]
+    yield str(figure["devices"])
+    yield "-" if rate is None else f"{rate:.1%}"
+    for value in figure["minutes"].values():
+        yield "-" if value is None else f"{value:.1f}"
 
 
 @app.command()

@@ -10,6 +10,7 @@ from uuid import UUID
 from agent.core.effects import (
     AskForAssignment,
     CancelStep,
+    CollectLogs,
     Effect,
     EndpointEffect,
     Report,
@@ -118,7 +119,7 @@ class VirtualDevice:
         self._watch: Watch | None = None
         self._model = EndpointModel(
             device.facts,
-            Habitat.of(rollout.scenario, device.megabits_per_second, device.population.pace),
+            Habitat.of(rollout.scenario, device),
             device.draws,
             self.truth,
             limits=self._limits,
@@ -168,6 +169,10 @@ class VirtualDevice:
                 pass
             case AskForAssignment():
                 self._answer(self._collector.again())
+            case CollectLogs(command=command):
+                # No file is written in simulated time, and the path says so.
+                path = simulated_archive(self.device.id, self.now_ms)
+                self._kernel.put(self.now_ms, LogsCollected(path=path, command=command))
             case CancelStep(item=item, run=run):
                 self._kernel.discard(lambda event: _is_answer_to(event, item, run))
                 self._endpoint(effect)
@@ -195,6 +200,11 @@ class VirtualDevice:
     def _new_attempt(self) -> str:
         self._attempts += 1
         return str(UUID(hex=self.device.draws.hex("attempt", self._attempts)))
+
+
+def simulated_archive(device: str, at_ms: int) -> str:
+    """The name of a log archive that exists in simulated time only."""
+    return f"simulated:{device}-{at_ms}.zip"
 
 
 def _is_answer_to(event: Event, item: str, run: int) -> bool:

@@ -14,7 +14,7 @@ from agent.core.effects import EndpointEffect
 from agent.core.events import DeviceFacts, Limits
 from agent.runtime.identifiers import new_id
 from agent.runtime.ports import Endpoint, Post
-from agent.wire.vocabulary import EnrollmentType
+from agent.wire.vocabulary import EnrollmentType, Variant
 from simulator.draws import Draws
 from simulator.endpoint_model import EndpointModel, Habitat
 from simulator.ground_truth import GROUND_TRUTH_CODEC, GroundTruth
@@ -23,14 +23,17 @@ from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout
 from simulator.scenario import Network, Person
 
-_SYSTEMS: Final[dict[EnrollmentType, tuple[str, str, str]]] = {
-    EnrollmentType.WINDOWS_AUTOPILOT: ("Windows 11", "10.0.26100", "Latitude 7450"),
-    EnrollmentType.WINDOWS_MANUAL: ("Windows 11", "10.0.26100", "OptiPlex 7020"),
-    EnrollmentType.MACOS_ADE: ("macOS 15", "15.3", "MacBook Pro"),
-    EnrollmentType.IOS: ("iOS 18", "18.3", "iPhone 15"),
-    EnrollmentType.ANDROID_ENTERPRISE: ("Android 15", "15", "Pixel 8"),
+_SYSTEMS: Final[dict[EnrollmentType, tuple[str, str, str, str]]] = {
+    EnrollmentType.WINDOWS_AUTOPILOT: ("Windows 11", "10.0.26100", "Dell", "Latitude 7450"),
+    EnrollmentType.WINDOWS_MANUAL: ("Windows 11", "10.0.26100", "Dell", "OptiPlex 7020"),
+    EnrollmentType.MACOS_ADE: ("macOS 15", "15.3", "Apple", "MacBook Pro"),
+    EnrollmentType.IOS: ("iOS 18", "18.3", "Apple", "iPhone 15"),
+    EnrollmentType.ANDROID_ENTERPRISE: ("Android 15", "15", "Google", "Pixel 8"),
 }
-"""What a simulated device runs when nobody says so: name, version and model."""
+"""What a simulated device is when nobody says so: its system's name and version, its maker and its model."""
+
+_ADMINISTERED: Final = ("Android 13", "13", "Samsung", "Galaxy A55")
+"""The same under a device administrator, which is met on older devices and has its Knox screen on Samsung's."""
 
 
 class FleetEndpoint:
@@ -42,7 +45,7 @@ class FleetEndpoint:
         self.truth = GroundTruth()
         self._model = EndpointModel(
             device.facts,
-            Habitat.of(rollout.scenario, device.megabits_per_second, device.population.pace),
+            Habitat.of(rollout.scenario, device),
             device.draws,
             self.truth,
             limits=rollout.limits,
@@ -72,6 +75,9 @@ class SimulatedEndpoint:
     def __init__(self, options: EndpointOptions) -> None:
         self._file = options.state_dir / f"{options.device}.simulated.json"
         self._truth = _kept(self._file)
+        if self._truth.asked is not None and not self._truth.asked.answers:
+            # Whoever started the agent again is at the device.
+            self._truth.asked = None
         draws = Draws(options.seed, options.device)
         person = None
         if options.person:
@@ -110,7 +116,9 @@ def SimulatedEndpointFactory(options: EndpointOptions) -> Endpoint:  # noqa: N80
 
 
 def _facts(options: EndpointOptions) -> DeviceFacts:
-    name, system_version, model = _SYSTEMS[options.enrollment_type]
+    administered = options.variant is Variant.DEVICE_ADMINISTRATOR
+    system = _ADMINISTERED if administered else _SYSTEMS[options.enrollment_type]
+    name, system_version, maker, model = system
     return DeviceFacts(
         device=options.device,
         enrollment_type=options.enrollment_type,
@@ -119,6 +127,7 @@ def _facts(options: EndpointOptions) -> DeviceFacts:
         os_version=options.os_version or system_version,
         agent_version=options.agent_version,
         user=options.user,
+        manufacturer=maker,
         model=model,
         serial=f"SIM{Draws(options.seed, options.device).hex('serial')[:9].upper()}",
     )

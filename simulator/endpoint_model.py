@@ -9,7 +9,6 @@ from typing import Final, assert_never
 from agent.core.effects import (
     AskPerson,
     CancelStep,
-    CollectLogs,
     EndpointEffect,
     OfferChoices,
     Reboot,
@@ -18,22 +17,24 @@ from agent.core.effects import (
     SetGate,
 )
 from agent.core.events import (
+    MINUTE_MS,
     AttemptBegan,
     DeviceFacts,
     Event,
     Limits,
-    LogsCollected,
     Restarted,
     StepFinished,
     StepMoved,
     StepResult,
 )
-from agent.wire.vocabulary import EnrollmentType, FailureKind, ItemKind, ItemState
+from agent.core.flows import EXPIRIES
+from agent.wire.vocabulary import EnrollmentType, FailureKind, ItemKind, ItemState, Variant
 from simulator.draws import Draws
-from simulator.ground_truth import Chosen, GateSet, GroundTruth
+from simulator.ground_truth import Asked, Chosen, GateSet, GroundTruth
 from simulator.person import Answer, Pick, Reaction, Return, SimulatedPerson
+from simulator.population import SimulatedDevice
 from simulator.scenario import CatalogueItem, Duration, Fault, Network, Scenario, Step
-from simulator.step_times import step_seconds
+from simulator.step_times import DIRECTORY_SECONDS, step_seconds
 
 Scheduled = tuple[int, Event]
 """An event with the device time at which it happens, in milliseconds."""
@@ -42,8 +43,17 @@ DETECTION_MS: Final = 2_000
 REBOOT: Final = Duration(median_s=90, spread=1.3)
 REBOOT_MS_MAX: Final = 10 * 60_000
 """A planned restart counts for ten minutes at most."""
-LOGS: Final = Duration(median_s=15)
+UNINSTALL: Final = Duration(median_s=25, spread=1.5)
+DIRECTORY: Final = Duration(median_s=DIRECTORY_SECONDS, spread=1.6)
+REGISTRATION: Final = Duration(median_s=20, spread=1.3)
+"""What is left of a hybrid registration once the directory knows the device."""
 PERCENT_TICKS: Final = (25, 50, 75)
+
+ATTESTATION: Final = "tpm_attestation"
+HYBRID_JOIN: Final = "domain_join"
+HYBRID_REGISTRATION: Final = "hybrid_registration"
+_ATTESTED: Final = frozenset({Variant.SELF_DEPLOYING, Variant.PRE_PROVISIONED})
+"""Where the hardware vouches for the device; elsewhere attestation succeeds at once."""
 
 _STAGES_OF: Final = {
     ItemKind.APP: (ItemState.DOWNLOADING, ItemState.INSTALLING, ItemState.VERIFYING)
@@ -74,10 +84,19 @@ class Habitat:
     pace: float = 1
 
     @classmethod
-    def of(cls, scenario: Scenario, megabits_per_second: float, pace: float = 1) -> Habitat:
-        """The habitat of a device with this bandwidth and hardware."""
-        items = {item.id: item for _, item in scenario.catalogue()}
-        return cls(items, scenario.steps, scenario.network, megabits_per_second, pace)
+    def of(cls, scenario: Scenario, device: SimulatedDevice) -> Habitat:
+        """The habitat of a device of this scenario."""
+        return cls(
+            items={item.id: item for _, item in scenario.items_of(device.facts.enrollment_type)},
+            steps={
+                name: step
+                for name, step in scenario.steps.items()
+                if device.facts.variant in step.variants
+            },
+            network=scenario.network,
+            megabits_per_second=device.megabits_per_second,
+            pace=device.population.pace,
+        )
 
     @property
     def without_faults(self) -> Habitat:
@@ -127,10 +146,13 @@ class EndpointModel:
         self._limits = limits
         self._new_id = new_id
         self._person = person
-        self._running: dict[str, int] = {}
+        self._running: dict[str, RunStep] = {}
+        if not truth.gates:
+            self._unpack()
 
     def act(self, effect: EndpointEffect, at_ms: int) -> Sequence[Scheduled]:
         """What follows from one effect at this device time."""
+        self._let_expire(at_ms)
         match effect:
             case RunStep():
                 return self._run(effect, at_ms)
@@ -141,32 +163,37 @@ class EndpointModel:
                 self._set_gate(effect, at_ms)
                 return ()
             case AskPerson():
-                return (
-                    () if self._person is None else self._react(self._person.asked(effect, at_ms))
-                )
+                return () if self._person is None else self._ask(self._person, effect, at_ms)
             case OfferChoices():
                 if self._person is None:
                     return ()
-                return self._react(self._person.offered(effect, at_ms))
+                resets = len(self.truth.resets)
+                return self._react(self._person.offered(effect, at_ms, resets))
             case Reboot():
                 return self._reboot(at_ms)
             case ResetDevice():
                 self.truth.wipe(at_ms)
                 self._running.clear()
                 return ()
-            case CollectLogs():
-                done_ms = at_ms + self._draw(LOGS, "logs", "", at_ms)
-                path = f"logs/{self.facts.device}-{at_ms}.zip"
-                return ((done_ms, LogsCollected(path=path, command=effect.command)),)
             case _:
                 assert_never(effect)
+
+    def _unpack(self) -> None:
+        """What a device that was never switched on comes with."""
+        for item in self._habitat.items.values():
+            if self._draws.chance(item.preinstalled, "preinstalled", item.id):
+                self.truth.appears(item.id, 0)
 
     # --- steps ----------------------------------------------------------------------------------
 
     def _run(self, step: RunStep, at_ms: int) -> Sequence[Scheduled]:
-        self._running[step.item] = step.run
+        self._running[step.item] = step
         # What an earlier run promised for later does not come true: this run takes its place.
-        self.truth.withdraw(step.item, at_ms)
+        self._stop_work(step, at_ms)
+        known_ms = self._known_to_directory_ms(step)
+        if known_ms is not None and known_ms <= at_ms:
+            # Windows registers by itself once the directory knows the device; the next try finds it.
+            self.truth.appears(step.item, known_ms)
         if step.detect_first and self.truth.is_present(step.item, at_ms):
             present = StepFinished(
                 item=step.item, run=step.run, result=StepResult.ALREADY_PRESENT, detected=True
@@ -181,14 +208,37 @@ class EndpointModel:
             self.truth.not_applicable[step.item] = at_ms + DETECTION_MS
             unwanted = StepFinished(item=step.item, run=step.run, result=StepResult.NOT_APPLICABLE)
             return ((at_ms + DETECTION_MS, unwanted),)
+        if self._has_no_work(step):
+            self.truth.appears(step.item, at_ms)
+            return ((at_ms, self._finished(step, number)),)
+        if known_ms is not None and known_ms > at_ms:
+            # A try that began too early is not told; the machine starts it anew.
+            return tuple(_moves(step, at_ms, 0, 0))
         return self._work(step, at_ms, number)
+
+    def _has_no_work(self, step: RunStep) -> bool:
+        """True for an attestation that nothing depends on, unless the scenario says how it goes."""
+        said = step.item in self._habitat.steps
+        return step.item == ATTESTATION and not said and self.facts.variant not in _ATTESTED
+
+    def _known_to_directory_ms(self, step: RunStep) -> int | None:
+        """When the directory knows a device that joined the domain; None for any other step."""
+        joins = self.truth.presences.get(HYBRID_JOIN, ())
+        if step.item != HYBRID_REGISTRATION or not joins:
+            return None
+        said = self._habitat.steps.get(step.item)
+        takes = DIRECTORY if said is None or said.time is None else said.time
+        return joins[-1].from_ms + self._draw(takes, "directory", step.item, len(joins) - 1)
 
     def _work(self, step: RunStep, at_ms: int, number: int) -> Sequence[Scheduled]:
         download_ms = self._download_ms(step, number)
-        work_ms = self._draw(self._habitat.time(step), "time", step.item, number)
+        removals_ms = self._removals_ms(step, at_ms + download_ms, number)
+        work_ms = removals_ms + self._draw(self._time(step), "time", step.item, number)
         fault = self._fault(step, number)
         if fault is not None and fault.kind in ("download_failed", "network_timeout"):
             return self._breaks_off(step, at_ms, download_ms + work_ms, number, fault)
+        for old in step.replaces:
+            self.truth.disappears(old, at_ms + download_ms + removals_ms)
         moves = list(_moves(step, at_ms, download_ms, work_ms))
         done_ms = at_ms + download_ms + work_ms
         if fault is None:
@@ -197,6 +247,14 @@ class EndpointModel:
         if fault.kind == "hangs":
             return moves
         return (*moves, (done_ms, self._failed(step, fault)))
+
+    def _time(self, step: RunStep) -> Duration:
+        return REGISTRATION if step.item == HYBRID_REGISTRATION else self._habitat.time(step)
+
+    def _removals_ms(self, step: RunStep, at_ms: int, number: int) -> int:
+        """How long it takes to remove the older apps that are there, before the new one is installed."""
+        there = (old for old in step.replaces if self.truth.is_present(old, at_ms))
+        return sum(self._draw(UNINSTALL, "uninstall", old, number) for old in there)
 
     def _download_ms(self, step: RunStep, number: int) -> int:
         if step.size_bytes == 0:
@@ -286,9 +344,25 @@ class EndpointModel:
         return apple if self.facts.enrollment_type in _APPLE else android
 
     def _cancel(self, cancel: CancelStep, at_ms: int) -> None:
-        if self._running.get(cancel.item) == cancel.run:
+        step = self._running.get(cancel.item)
+        if step is not None and step.run == cancel.run:
             del self._running[cancel.item]
-            self.truth.withdraw(cancel.item, at_ms)
+            self._stop_work(step, at_ms)
+
+    def _stop_work(self, step: RunStep, at_ms: int) -> None:
+        """What a step would still have installed or removed stays as it is."""
+        self.truth.withdraw(step.item, at_ms)
+        for old in step.replaces:
+            self.truth.stays(old, at_ms)
+
+    def _let_expire(self, at_ms: int) -> None:
+        """The platform takes away by itself what was not used in time."""
+        for expiry in EXPIRIES:
+            for presence in self.truth.presences.get(expiry.opens, ()):
+                over_ms = presence.from_ms + expiry.limit_min * MINUTE_MS
+                unused = not self.truth.is_present(expiry.closes, over_ms)
+                if presence.until_ms is None and over_ms <= at_ms and unused:
+                    self.truth.disappears(expiry.opens, over_ms)
 
     # --- gate, person, restart ------------------------------------------------------------------
 
@@ -296,6 +370,26 @@ class EndpointModel:
         last = self.truth.gates[-1] if self.truth.gates else None
         if last is None or last.gate is not effect.gate:
             self.truth.gates.append(GateSet(at_ms, effect.gate, effect.cause))
+
+    def _ask(self, person: SimulatedPerson, ask: AskPerson, at_ms: int) -> Sequence[Scheduled]:
+        """Put up a screen; somebody who is busy or away sees it when they are back at the device."""
+        if person.has_had_enough(len(self.truth.resets)):
+            return ()
+        attends = self.truth.asked
+        if attends is not None and attends.lasts(at_ms):
+            if attends.screen == ask.screen and attends.answers:
+                # Shown anew, after a restart, while they are still at it: they answer as they would have.
+                before = self.truth.asks[ask.screen] - 1
+                return self._react(person.asked(ask, attends.at_ms, before))
+            if attends.screen != ask.screen:
+                if attends.until_ms is None or not attends.answers:
+                    return ()
+                at_ms = attends.until_ms
+        occasion = self.truth.asks.get(ask.screen, 0)
+        reactions = person.asked(ask, at_ms, occasion)
+        self.truth.asks[ask.screen] = occasion + 1
+        self.truth.asked = _asked(ask.screen, at_ms, reactions)
+        return self._react(reactions)
 
     def _react(self, reactions: Iterable[Reaction]) -> Sequence[Scheduled]:
         return tuple(self._scheduled(reactions))
@@ -317,6 +411,7 @@ class EndpointModel:
         assert self._person is not None, "only a simulated person comes back"
         self._person.came_back()
         self.truth.visits = self._person.visit
+        self.truth.asks.clear()
         return AttemptBegan(attempt=self._new_id(), facts=self.facts, limits=self._limits)
 
     def _reboot(self, at_ms: int) -> Sequence[Scheduled]:
@@ -328,6 +423,12 @@ class EndpointModel:
         return round(
             self._draws.spread(time.median_s, time.spread, purpose, item, occurrence) * 1000
         )
+
+
+def _asked(screen: str, at_ms: int, reactions: Sequence[Reaction]) -> Asked:
+    until_ms = max((reaction.at_ms for reaction in reactions), default=None)
+    answers = bool(reactions) and all(isinstance(reaction, Answer) for reaction in reactions)
+    return Asked(screen, at_ms, until_ms, answers)
 
 
 def _moves(step: RunStep, at_ms: int, download_ms: int, work_ms: int) -> Iterator[Scheduled]:

@@ -38,6 +38,22 @@ class Chosen:
     choice: Choice
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The last screen that the person was asked, and when they are done with it."""
+
+    screen: str
+    at_ms: int
+    until_ms: int | None
+    """None when they are gone for good."""
+    answers: bool
+    """They answer it and stay; False for those who go away, whether or not they come back."""
+
+    def lasts(self, at_ms: int) -> bool:
+        """True while the person attends to nothing else."""
+        return self.until_ms is None or at_ms < self.until_ms
+
+
 @dataclass(slots=True)
 class GroundTruth:
     """The record of one device. Times are its running time, in milliseconds."""
@@ -53,6 +69,9 @@ class GroundTruth:
     """How often each item was tried, over all attempts."""
     visits: int = 0
     """How often the person came back."""
+    asks: dict[str, int] = field(default_factory=dict)
+    """How often the person was asked each screen in this visit."""
+    asked: Asked | None = None
 
     def is_present(self, item: str, at_ms: int) -> bool:
         """True when the item was on the device at that time."""
@@ -68,14 +87,30 @@ class GroundTruth:
         if item in self.presences:
             self.presences[item] = [p for p in self.presences[item] if p.from_ms <= at_ms]
 
+    def disappears(self, item: str, at_ms: int) -> None:
+        """What is there then is removed at that time."""
+        if item in self.presences:
+            self.presences[item] = [
+                Presence(p.from_ms, at_ms) if p.covers(at_ms) else p for p in self.presences[item]
+            ]
+
+    def stays(self, item: str, at_ms: int) -> None:
+        """What would have been removed after this time is not: its uninstaller was stopped."""
+        if item in self.presences:
+            self.presences[item] = [
+                p if p.until_ms is None or p.until_ms <= at_ms else Presence(p.from_ms)
+                for p in self.presences[item]
+            ]
+
     def wipe(self, at_ms: int) -> None:
-        """Everything is removed."""
+        """Everything is removed, and nobody waits for an answer any more."""
         for item in self.presences:
             self.withdraw(item, at_ms)
             self.presences[item] = [
-                p if p.until_ms is not None else Presence(p.from_ms, at_ms)
+                Presence(p.from_ms, at_ms if p.until_ms is None else min(p.until_ms, at_ms))
                 for p in self.presences[item]
             ]
+        self.asked = None
         self.not_applicable.clear()
         self.resets.append(at_ms)
 

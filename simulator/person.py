@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.effects import AskPerson, OfferChoices
 from agent.core.events import MINUTE_MS, PersonActed, PersonChose
@@ -15,6 +15,8 @@ from simulator.scenario import Duration, Person, ScreenHabits
 SILENCE_MS = 30 * MINUTE_MS
 """What the incomplete-enrollments report counts as silence; whoever is silent here stays away for longer."""
 _USUAL = ScreenHabits()
+_VISITS = 100
+"""More visits than a person makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ Reaction = Answer | Pick | Return
 class SimulatedPerson:
     """One person with habits; every reaction follows from the draws.
 
-    `visit` counts the times that the person came back: each visit has draws of its own, while the same screen asked
-    for twice within one (after a restart, say) is answered alike.
+    `visit` counts the times that the person came back. Each visit has draws of its own, and within one each occasion
+    on which the same screen is shown.
     """
 
     __slots__ = ("_draws", "_habits", "_retries", "visit")
@@ -63,29 +65,43 @@ class SimulatedPerson:
         self.visit += 1
         self._retries = 0
 
-    def asked(self, ask: AskPerson, at_ms: int) -> Sequence[Reaction]:
-        """What follows from a person screen; nothing when the person never answers and never comes back."""
+    def has_had_enough(self, resets: int) -> bool:
+        """True when the device was reset more often than this person begins anew."""
+        return resets > self._habits.resets_max
+
+    def asked(self, ask: AskPerson, at_ms: int, occasion: int = 0) -> Sequence[Reaction]:
+        """What follows from a person screen; nothing when the person never answers and never comes back.
+
+        `occasion` counts how often this screen was shown before in this visit.
+        """
         habits = self._habits.screens.get(ask.screen, _USUAL)
         silent = self._habits.silent if habits.silent is None else habits.silent
-        if self._draws.chance(silent, "silent", ask.screen, self.visit):
+        occurrence = self.visit + _VISITS * occasion
+        if self._draws.chance(silent, "silent", ask.screen, occurrence):
             return tuple(self._stays_away(ask, at_ms))
         answer = habits.answer or self._habits.answer
-        answered_ms = at_ms + self._after(answer, "answer", ask.screen, self.visit)
-        action = self._action(ask, habits)
+        answered_ms = at_ms + self._after(answer, "answer", ask.screen, occurrence)
+        action = self._action(ask, habits, occurrence)
         acted = Answer(answered_ms, PersonActed(item=ask.item, action=action))
         if action is PersonAction.PROCEED:
             return (acted,)
         return (acted, *self._returns(answered_ms))
 
-    def offered(self, offer: OfferChoices, at_ms: int) -> Sequence[Reaction]:
-        """What follows from an offer: picks in their order, or nothing when the person leaves it."""
+    def offered(self, offer: OfferChoices, at_ms: int, resets: int = 0) -> Sequence[Reaction]:
+        """What follows from an offer: picks in their order, or nothing when the person leaves it.
+
+        `resets` says how often the device was reset before.
+        """
         if not offer.error:
             return tuple(self._goes_on_early(offer, at_ms))
-        return tuple(self._at_error_screen(offer, at_ms))
+        choices = offer.choices
+        if self.has_had_enough(resets + 1):
+            choices = tuple(c for c in choices if c is not Choice.RESET_DEVICE)
+        return tuple(self._at_error_screen(replace(offer, choices=choices), at_ms))
 
-    def _action(self, ask: AskPerson, habits: ScreenHabits) -> PersonAction:
+    def _action(self, ask: AskPerson, habits: ScreenHabits, occurrence: int) -> PersonAction:
         chances = self._habits.halt if habits.halt is None else habits.halt
-        position = self._draws.uniform("halt", ask.screen, self.visit)
+        position = self._draws.uniform("halt", ask.screen, occurrence)
         for action in PersonAction:
             if action in ask.actions and action in chances:
                 if position < chances[action]:

@@ -176,8 +176,10 @@ def _facts(
         os_version=system.version,
         agent_version=AGENT_VERSION,
         user=_user(scenario, index),
+        manufacturer=population.manufacturer,
         model=population.model,
         serial=f"SIM{index + 1:09}",
+        hardware=None if population.hardware is None else population.hardware.facts,
     )
 
 

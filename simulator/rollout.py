@@ -41,7 +41,7 @@ class Rollout:
     def items(self, enrollment_type: EnrollmentType) -> tuple[AssignedItem, ...]:
         """What devices of this type get, in the catalogue's order."""
         return tuple(
-            assigned_item(kind, item, self._expected_s(kind, item))
+            assigned_item(kind, item, self._expected_s(kind, item, enrollment_type))
             for kind, item in self.scenario.items_of(enrollment_type)
         )
 
@@ -61,10 +61,27 @@ class Rollout:
             screens=self.screens(enrollment_type),
         )
 
-    def _expected_s(self, kind: AssignedKind, item: CatalogueItem) -> int:
+    def _expected_s(
+        self, kind: AssignedKind, item: CatalogueItem, enrollment_type: EnrollmentType
+    ) -> int:
+        """The median time of this item on the type's usual hardware and the usual network."""
         download_s = item.size_bytes * 8 / 1e6 / self.scenario.network.megabits_per_second
         work_s = step_seconds(item.id, kind) if item.time is None else item.time.median_s
-        return max(1, round(download_s + work_s))
+        return max(1, round(download_s + work_s / self._pace(enrollment_type)))
+
+    def _pace(self, enrollment_type: EnrollmentType) -> float:
+        """The pace of half of the type's devices at least; 1 when the scenario has none of it."""
+        paces = sorted(
+            (population.pace, population.weight)
+            for population in self.scenario.population
+            if population.type is enrollment_type
+        )
+        half = sum(weight for _, weight in paces) / 2
+        for pace, weight in paces:
+            half -= weight
+            if half <= 0:
+                return pace
+        return 1
 
 
 def limits_of(scenario: Scenario) -> Limits:

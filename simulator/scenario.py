@@ -6,12 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from agent.wire.assignment import AssignedItem, PersonScreens
+from agent.core.events import Hardware
+from agent.wire.assignment import AssignedItem, InstallRules, PersonScreens
 from agent.wire.base import Identifier, Name
 from agent.wire.profile import EspProfile
-from agent.wire.vocabulary import Context, EnrollmentType, ItemKind, PersonAction, Variant
+from agent.wire.vocabulary import (
+    Architecture,
+    Context,
+    EnrollmentType,
+    ItemKind,
+    PersonAction,
+    Variant,
+)
 
 Chance = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[int, Field(ge=0, le=10**9)]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
 NamePattern = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\{n(:0[1-9])?\}[A-Za-z0-9._-]*$")
@@ -73,10 +82,14 @@ class CatalogueItem(Part):
     """From the end of the download to the end of the installer; the kind's usual time when left out."""
     faults: tuple[Fault, ...] = ()
     not_applicable: Chance = 0
+    preinstalled: Chance = 0
+    """The share of devices that come with it, so that an item which supersedes it has to remove it."""
     soft_reboot: Chance = 0
     hard_reboot: Chance = 0
     install_limit_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     tries: Annotated[int, Field(ge=1, le=10)] = 3
+    rules: InstallRules | None = None
+    """Requirements, supersedence, exit codes and restarts, as the assignment carries them."""
 
     @property
     def size_bytes(self) -> int:
@@ -93,6 +106,8 @@ class Step(Part):
 
     time: Duration | None = None
     faults: tuple[Fault, ...] = ()
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = tuple(Variant)
+    """The ways of enrolling in which it is so."""
 
 
 class OperatingSystem(Part):
@@ -104,14 +119,33 @@ class OperatingSystem(Part):
     weight: Weight = 1
 
 
+class DeviceHardware(Part):
+    """What the devices of a population are made of; what is left out is not known."""
+
+    architecture: Architecture | None = None
+    disk_free_mb: Amount | None = None
+    memory_mb: Amount | None = None
+    processors: Amount | None = None
+    """Logical ones."""
+    processor_mhz: Amount | None = None
+
+    @property
+    def facts(self) -> Hardware:
+        """The same as a device says it of itself."""
+        return Hardware(**dict(self))
+
+
 class Population(Part):
-    """The devices of one enrollment type."""
+    """The devices of one enrollment type and variant."""
 
     type: EnrollmentType
     variant: Variant = Variant.STANDARD
     weight: Weight
     device: NamePattern
+    manufacturer: Name | None = None
+    """`Samsung` has the Knox screen on a device under a device administrator."""
     model: Name | None = None
+    hardware: DeviceHardware | None = None
     pace: Annotated[float, Field(gt=0, le=100)] = 1
     """How fast its hardware is: at 2 a step takes half its time. Downloads stay with the network."""
     person: Name = "typical"
@@ -162,6 +196,8 @@ class Person(Part):
     """The chance that they come back after an enrollment that they halted or left alone."""
     return_after: Duration = Duration(median_s=3600, spread=2)
     returns_max: Annotated[int, Field(ge=0, le=20)] = 3
+    resets_max: Annotated[int, Field(ge=0, le=20)] = 3
+    """After how many resets they still begin anew; after one more they leave the device alone for good."""
 
 
 class ScenarioProfile(Part):
@@ -282,4 +318,5 @@ def assigned_item(kind: AssignedKind, item: CatalogueItem, expected_seconds: int
         expected_seconds=expected_seconds,
         install_limit_minutes=item.install_limit_minutes,
         tries=item.tries,
+        rules=item.rules,
     )

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from agent.core.flows import BUILT_IN_STEPS
+from agent.core.flows import BUILT_IN_STEPS, flow_of
 from agent.core.person_screens import PERSON_SCREENS
 from agent.wire.assignment import check_dependencies
 from agent.wire.vocabulary import EnrollmentType
@@ -184,7 +184,12 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _profile_problems(scenario)
     steps = BUILT_IN_STEPS.keys() - PERSON_SCREENS.keys()
     for step in scenario.steps:
-        if step not in steps:
+        if step in PERSON_SCREENS:
+            yield (
+                f"steps.{step}",
+                f"is a person's screen; write it under persons.NAME.screens.{step}",
+            )
+        elif step not in steps:
             yield f"steps.{step}", f"unknown step; {_suggest(step, steps)}"
     for name, person in scenario.persons.items():
         for screen in person.screens:
@@ -199,6 +204,10 @@ def _population_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if sum(population.weight for population in scenario.population) <= 0:
         yield "population[0].weight", "all weights are 0; give one population more than 0"
     for index, population in enumerate(scenario.population):
+        try:
+            flow_of(population.type, population.variant)
+        except ValueError as error:
+            yield f"population[{index}].variant", str(error)
         if sum(version.weight for version in population.os) <= 0:
             yield f"population[{index}].os", "all weights are 0; give one version more than 0"
         if population.person not in scenario.persons:

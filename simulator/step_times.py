@@ -18,6 +18,10 @@ KIND_SECONDS: Final[dict[ItemKind, float]] = {
 """For anything that has no time of its own."""
 
 
+DIRECTORY_SECONDS: Final = 25 * 60
+"""From a domain join until Microsoft Entra knows the device: Entra Connect synchronizes every 30 minutes by default."""
+
+
 def step_seconds(step: str, kind: ItemKind) -> float:
     """The median time of a step, in seconds: what the platform's flow expects, else its kind's."""
     built_in = BUILT_IN_STEPS.get(step)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.wire.vocabulary import SUCCESS_STATES, EndState, EnrollmentType
+from agent.wire.vocabulary import SUCCESS_STATES, EndState, EnrollmentType, Variant
 
 BIN_MS: Final = 6_000
 """A tenth of a minute: how fine the histogram of times is."""
@@ -17,7 +17,7 @@ NO_VERDICT: Final = frozenset({EndState.RESET, EndState.SUPERSEDED})
 
 @dataclass(slots=True)
 class TypeTally:
-    """The devices of one enrollment type."""
+    """The devices of one enrollment type, or of one of its variants."""
 
     devices: int = 0
     succeeded: int = 0
@@ -71,6 +71,8 @@ class Tally:
     """A whole fleet, or a part of one."""
 
     types: dict[EnrollmentType, TypeTally] = field(default_factory=dict)
+    variants: dict[tuple[EnrollmentType, Variant], TypeTally] = field(default_factory=dict)
+    """The same devices once more."""
     critical: Counter[str] = field(default_factory=Counter)
     """Devices by the item that was the last to hold their gate."""
     events: int = 0
@@ -81,10 +83,16 @@ class Tally:
         """The tally of one type."""
         return self.types.setdefault(enrollment_type, TypeTally())
 
+    def of_variant(self, enrollment_type: EnrollmentType, variant: Variant) -> TypeTally:
+        """The tally of one variant of a type."""
+        return self.variants.setdefault((enrollment_type, variant), TypeTally())
+
     def add(self, other: Tally) -> None:
         """Take in another part of the same fleet."""
         for enrollment_type, tally in other.types.items():
             self.of(enrollment_type).add(tally)
+        for (enrollment_type, variant), tally in other.variants.items():
+            self.of_variant(enrollment_type, variant).add(tally)
         self.critical.update(other.critical)
         self.events += other.events
         self.trace = (self.trace + other.trace) % 2**128
@@ -96,6 +104,15 @@ class Tally:
         return {
             "by_type": {
                 t.value: self.types[t].as_json() for t in EnrollmentType if t in self.types
+            },
+            "by_variant": {
+                t.value: {
+                    v.value: self.variants[t, v].as_json()
+                    for v in Variant
+                    if (t, v) in self.variants
+                }
+                for t in EnrollmentType
+                if t in self.types
             },
             "critical_path": [
                 {

@@ -33,7 +33,11 @@ class DeviceTally:
 
     def __init__(self, tally: Tally, device: VirtualDevice) -> None:
         self._tally = tally
-        self._of_type = tally.of(device.device.facts.enrollment_type)
+        facts = device.device.facts
+        self._counted = (
+            tally.of(facts.enrollment_type),
+            tally.of_variant(facts.enrollment_type, facts.variant),
+        )
         self._hash = blake2b(device.device.id.encode(), digest_size=16)
         self._last_blocking: str | None = None
 
@@ -60,7 +64,8 @@ class DeviceTally:
                     self._tally.critical[self._last_blocking] += 1
             case AttemptEnded(end_state=end_state):
                 detail = end_state
-                self._of_type.ended(end_state, effect.attempt_ms)
+                for counted in self._counted:
+                    counted.ended(end_state, effect.attempt_ms)
             case _:
                 pass
         line = f" {effect.body.kind} {effect.attempt_ms} {effect.percent} {detail}\n"
@@ -68,8 +73,9 @@ class DeviceTally:
 
     def close(self, device: VirtualDevice) -> None:
         """The device is through."""
-        self._of_type.devices += 1
-        self._of_type.succeeded += device.end_state in SUCCESS_STATES
+        for counted in self._counted:
+            counted.devices += 1
+            counted.succeeded += device.end_state in SUCCESS_STATES
         self._tally.trace = (
             self._tally.trace + int.from_bytes(self._hash.digest(), "big")
         ) % 2**128
@@ -105,6 +111,7 @@ def what_if(
         "devices": devices,
         "seed": seed,
         "by_type": figures["by_type"],
+        "by_variant": figures["by_variant"],
         "critical_path": figures["critical_path"],
         "events": figures["events"],
         "seconds": round(time.perf_counter() - began, 3),

@@ -102,8 +102,8 @@ def _gate_violations(members: Sequence[FleetDevice], journal: Path) -> Iterable[
         if (choice := _commanded(entry.event)) is not None:
             wanted.setdefault(device, []).append(Wanted(entry.at_ms, choice))
     for member in members:
-        name = member.device.id
-        yield from violations(name, member.truth, told.get(name, ()), wanted.get(name, ()))
+        name, facts = member.device.id, member.device.facts
+        yield from violations(facts, member.truth, told.get(name, ()), wanted.get(name, ()))
 
 
 def _told(event: Event, at_ms: int) -> Told | None:

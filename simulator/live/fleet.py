@@ -10,11 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent.assembly import build_transport, build_verifier, open_fleet_journal
+from agent.assembly import (
+    build_fleet_archive,
+    build_transport,
+    build_verifier,
+    open_fleet_journal,
+)
 from agent.mqtt_transport import BrokerAddress
 from agent.runtime.clock import DeviceClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
-from agent.runtime.ports import Journal, TransportLost, TransportRefused, Verifier
+from agent.runtime.ports import Journal, LogArchive, TransportLost, TransportRefused, Verifier
 from agent.wire.identity import Identity, TrustedKey
 from agent.wire.topics import (
     PARTITIONS,
@@ -112,18 +117,26 @@ class Fleet:
         journal = open_fleet_journal(self._plan.journal)
         try:
             verifier = build_verifier(self._plan.trusted_keys)
+            folder = self._plan.journal.parent / "logs"
+            archive = build_fleet_archive(folder, journal, self._plan.speed)
             async with asyncio.TaskGroup() as tasks:
                 for place, device in enumerate(_by_start(self._plan.devices)):
                     member = FleetDevice(device, GroundTruth())
                     self.members.append(member)
                     tasks.create_task(
-                        self._enroll(member, place, journal, verifier), name=f"device {device.id}"
+                        self._enroll(member, place, journal, verifier, archive),
+                        name=f"device {device.id}",
                     )
         finally:
             journal.close()
 
     async def _enroll(
-        self, member: FleetDevice, place: int, journal: Journal, verifier: Verifier
+        self,
+        member: FleetDevice,
+        place: int,
+        journal: Journal,
+        verifier: Verifier,
+        archive: LogArchive,
     ) -> None:
         delay_s = max(
             member.device.starts_at_ms / 1000 / self._plan.speed, place / STARTS_PER_SECOND
@@ -131,7 +144,7 @@ class Fleet:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay_s)
             return
-        driver = self._driver(member, journal, verifier)
+        driver = self._driver(member, journal, verifier, archive)
         member.driver = driver
         running = asyncio.create_task(driver.run(), name=f"driver {member.device.id}")
         stopping = asyncio.create_task(self._stopping.wait())
@@ -150,7 +163,9 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - one broken device must not end the fleet; the summary tells.
             member.crash = f"{type(error).__name__}: {error}"
 
-    def _driver(self, member: FleetDevice, journal: Journal, verifier: Verifier) -> Driver:
+    def _driver(
+        self, member: FleetDevice, journal: Journal, verifier: Verifier, archive: LogArchive
+    ) -> Driver:
         plan, facts = self._plan, member.device.facts
         endpoint = FleetEndpoint(plan.rollout, member.device)
         member.truth = endpoint.truth
@@ -169,6 +184,7 @@ class Fleet:
             DeviceClock(plan.speed),
             verifier,
             build_transport(plan.broker, plan.identities.get(facts.device)),
+            archive=archive,
         )
 
 

@@ -8,12 +8,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from agent.wire.assignment import Admitted, AssignedItem
-from agent.wire.vocabulary import Choice, Context, Gate, GateCause, ItemKind
+from agent.wire.assignment import Admitted, AssignedItem, Requirements
+from agent.wire.versions import is_older
+from agent.wire.vocabulary import (
+    Architecture,
+    Choice,
+    Context,
+    EnrollmentType,
+    Gate,
+    GateCause,
+    ItemKind,
+    Variant,
+)
 from simulator.ground_truth import GateSet, GroundTruth
 
+_NO_ACCOUNT = frozenset({Variant.SELF_DEPLOYING, Variant.DEDICATED})
+"""Devices that nobody signs in to: account items have no place there."""
 _ACCOUNT_HOLDS = "while the profile blocks until account setup is complete"
+
+
+class Hardware(Protocol):
+    """What a device is made of; None for what is not known."""
+
+    @property
+    def architecture(self) -> Architecture | None: ...
+    @property
+    def disk_free_mb(self) -> int | None: ...
+    @property
+    def memory_mb(self) -> int | None: ...
+    @property
+    def processors(self) -> int | None: ...
+    @property
+    def processor_mhz(self) -> int | None: ...
+
+
+class Facts(Protocol):
+    """What a device knows of itself."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def enrollment_type(self) -> EnrollmentType: ...
+    @property
+    def variant(self) -> Variant: ...
+    @property
+    def os_version(self) -> str: ...
+    @property
+    def hardware(self) -> Hardware | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +76,7 @@ class Wanted:
 
 
 def violations(
-    device: str, truth: GroundTruth, told: Iterable[Told], commands: Iterable[Wanted] = ()
+    facts: Facts, truth: GroundTruth, told: Iterable[Told], commands: Iterable[Wanted] = ()
 ) -> Iterator[str]:
     """One sentence for each opening of the gate that nothing allowed."""
     history = sorted(told, key=lambda entry: entry.at_ms)
@@ -43,11 +86,64 @@ def violations(
             continue
         before = [entry for entry in history if entry.at_ms <= opening.at_ms]
         begun_ms = max((e.at_ms for e in before if e.admitted is None), default=0)
-        admitted = before[-1].admitted if before else None
+        admitted = _for_device(facts, before[-1].admitted) if before else None
         chosen = {w.choice for w in wanted if begun_ms <= w.at_ms <= opening.at_ms}
         objection = _objection(opening, admitted, truth, chosen)
         if objection is not None:
-            yield f"{device}: the gate was {opening.gate.value} at {opening.at_ms} ms, {objection}"
+            yield f"{facts.device}: the gate was {opening.gate.value} at {opening.at_ms} ms, {objection}"
+
+
+def _for_device(facts: Facts, admitted: Admitted | None) -> Admitted | None:
+    """The assignment without what it does not ask of this device, and with newer apps for what they supersede."""
+    if admitted is None:
+        return None
+    items = [item for item in admitted.items if _applies(facts, item)]
+    newer = {old.id: item.id for item in items for old in item.install_rules.supersedes}
+    kept = tuple(
+        item.model_copy(update={"depends_on": tuple(_newest(n, newer) for n in item.depends_on)})
+        for item in items
+        if item.id not in newer
+    )
+    profile = admitted.profile
+    if profile.windows.only_out_of_box and facts.enrollment_type is EnrollmentType.WINDOWS_MANUAL:
+        unseen = {"show_progress": False}
+        profile = profile.model_copy(
+            update={
+                "device_setup": profile.device_setup.model_copy(update=unseen),
+                "account_setup": profile.account_setup.model_copy(update=unseen),
+            }
+        )
+    return admitted.model_copy(update={"items": kept, "profile": profile})
+
+
+def _newest(name: str, newer: dict[str, str]) -> str:
+    while name in newer:
+        name = newer[name]
+    return name
+
+
+def _applies(facts: Facts, item: AssignedItem) -> bool:
+    if item.context is Context.ACCOUNT and facts.variant in _NO_ACCOUNT:
+        return False
+    return _fulfils(facts, item.install_rules.requirements)
+
+
+def _fulfils(facts: Facts, needed: Requirements) -> bool:
+    """Whether the device has what an app needs; what nobody measured counts as there."""
+    if needed.minimum_os is not None and is_older(facts.os_version, needed.minimum_os):
+        return False
+    have = facts.hardware
+    if have is None:
+        return True
+    if needed.architectures and have.architecture not in (None, *needed.architectures):
+        return False
+    amounts = (
+        (needed.disk_mb, have.disk_free_mb),
+        (needed.memory_mb, have.memory_mb),
+        (needed.processors, have.processors),
+        (needed.processor_mhz, have.processor_mhz),
+    )
+    return all(want is None or has is None or has >= want for want, has in amounts)
 
 
 def _objection(
@@ -115,7 +211,7 @@ def blocking_items(admitted: Admitted, contexts: Iterable[Context]) -> tuple[str
         item = needed.pop()
         if item not in found:
             found[item] = None
-            needed.extend(by_id[item].depends_on)
+            needed.extend(name for name in by_id[item].depends_on if name in by_id)
     return tuple(found)
 
 

@@ -6,22 +6,26 @@ from typing import Any
 
 from agent.core.effects import RunStep
 from agent.core.events import DeviceFacts, Limits
-from agent.wire.vocabulary import Context, EnrollmentType, ItemKind
+from agent.wire.vocabulary import Context, EnrollmentType, ItemKind, Variant
 from simulator.draws import Draws
 from simulator.endpoint_model import EndpointModel, Habitat
 from simulator.ground_truth import GroundTruth
 from simulator.person import SimulatedPerson
-from simulator.scenario import CatalogueItem, Network, Person
+from simulator.scenario import CatalogueItem, Network, Person, Step
 
 
-def facts_of(enrollment_type: EnrollmentType, device: str = "DESKTOP-000001") -> DeviceFacts:
+def facts_of(
+    enrollment_type: EnrollmentType, variant: Variant = Variant.STANDARD, **more: Any
+) -> DeviceFacts:
     """A device of this type."""
     return DeviceFacts(
-        device=device,
+        device="DESKTOP-000001",
         enrollment_type=enrollment_type,
+        variant=variant,
         platform="Windows 11",
         os_version="10.0.22631",
         agent_version="1",
+        **more,
     )
 
 
@@ -31,14 +35,16 @@ def make_model(
     truth: GroundTruth | None = None,
     network: Network | None = None,
     enrollment_type: EnrollmentType = EnrollmentType.WINDOWS_AUTOPILOT,
+    variant: Variant = Variant.STANDARD,
+    steps: dict[str, Step] | None = None,
     seed: int = 1,
 ) -> EndpointModel:
     """A device with these catalogue items and this person."""
     draws = Draws(seed, 0)
-    habitat = Habitat({item.id: item for item in items}, {}, network or Network(), 100)
+    habitat = Habitat({item.id: item for item in items}, steps or {}, network or Network(), 100)
     numbers = iter(range(1, 1000))
     return EndpointModel(
-        facts_of(enrollment_type),
+        facts_of(enrollment_type, variant),
         habitat,
         draws,
         GroundTruth() if truth is None else truth,

@@ -7,15 +7,23 @@ import pytest
 from agent.assembly import BadInput, EndpointOptions, build_endpoint
 from agent.core.effects import AskPerson
 from agent.core.events import Event, StepFinished, StepResult
-from agent.wire.vocabulary import EnrollmentType, PersonAction
+from agent.wire.vocabulary import EnrollmentType, PersonAction, Variant
 from simulator.endpoint import SimulatedEndpoint
+from simulator.ground_truth import GROUND_TRUTH_CODEC, Asked, GroundTruth
 from tests.simulator.small_world import make_step
 
 
-def options(folder: Path, *, person: bool = False) -> EndpointOptions:
+def options(
+    folder: Path,
+    *,
+    person: bool = False,
+    enrollment_type: EnrollmentType = EnrollmentType.WINDOWS_AUTOPILOT,
+    variant: Variant = Variant.STANDARD,
+) -> EndpointOptions:
     return EndpointOptions(
         device="DESKTOP-000001",
-        enrollment_type=EnrollmentType.WINDOWS_AUTOPILOT,
+        enrollment_type=enrollment_type,
+        variant=variant,
         user="john.doe@company.com",
         state_dir=folder,
         person=person,
@@ -69,3 +77,22 @@ def test_a_foreign_record_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"DESKTOP-000001\.simulated\.json: is no record"):
         SimulatedEndpoint(options(tmp_path))
     assert file.read_text() == "{"
+
+
+def test_a_device_under_an_administrator_is_one_with_a_knox_screen(tmp_path: Path) -> None:
+    def maker(variant: Variant) -> str | None:
+        android = EnrollmentType.ANDROID_ENTERPRISE
+        chosen = options(tmp_path, enrollment_type=android, variant=variant)
+        return SimulatedEndpoint(chosen).facts().manufacturer
+
+    assert maker(Variant.DEVICE_ADMINISTRATOR) == "Samsung"
+    assert maker(Variant.STANDARD) == "Google"
+
+
+def test_whoever_starts_the_agent_again_is_back_at_the_device(tmp_path: Path) -> None:
+    """The person had gone for good when the first agent ended."""
+    gone = GroundTruth(asked=Asked("sign_in", 0, None, answers=False))
+    file = tmp_path / "DESKTOP-000001.simulated.json"
+    file.write_bytes(GROUND_TRUTH_CODEC.dumps(gone))
+    ask = AskPerson("remote_management", "remote_management", (PersonAction.PROCEED,))
+    assert len(act(SimulatedEndpoint(options(tmp_path, person=True)), ask, 10)) == 1

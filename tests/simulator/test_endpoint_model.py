@@ -7,15 +7,14 @@ import pytest
 from agent.core.effects import (
     AskPerson,
     CancelStep,
-    CollectLogs,
     OfferChoices,
     Reboot,
     ResetDevice,
+    RunStep,
     SetGate,
 )
 from agent.core.events import (
     AttemptBegan,
-    LogsCollected,
     PersonActed,
     PersonChose,
     Restarted,
@@ -33,10 +32,21 @@ from agent.wire.vocabulary import (
     ItemState,
     PersonAction,
     RebootKind,
+    Variant,
 )
-from simulator.endpoint_model import Scheduled
-from simulator.ground_truth import GROUND_TRUTH_CODEC
-from simulator.scenario import CatalogueItem, Duration, Fault, Network, Person
+from simulator.draws import Draws
+from simulator.endpoint_model import EndpointModel, Scheduled
+from simulator.ground_truth import GROUND_TRUTH_CODEC, GroundTruth
+from simulator.person import SimulatedPerson
+from simulator.scenario import (
+    CatalogueItem,
+    Duration,
+    Fault,
+    Network,
+    Person,
+    ScreenHabits,
+    Step,
+)
 from tests.simulator.small_world import make_model, make_step
 
 VPN = CatalogueItem(id="vpn", name="VPN", size_mb=100, time=Duration(median_s=60, spread=1))
@@ -211,12 +221,6 @@ def test_a_restart_comes_back_within_ten_minutes() -> None:
     assert 100 < at_ms <= 100 + 600_000
 
 
-def test_logs_are_collected_for_whoever_asked() -> None:
-    ((_, event),) = make_model().act(CollectLogs("c-1"), 0)
-    assert isinstance(event, LogsCollected)
-    assert event.command == "c-1"
-
-
 def test_a_real_person_is_left_to_answer() -> None:
     model = make_model()
     assert model.act(AskPerson("sign_in", "sign_in", (PersonAction.PROCEED,)), 0) == ()
@@ -241,3 +245,263 @@ def test_what_a_person_chose_is_on_record() -> None:
     ((at_ms, event),) = model.act(OfferChoices((Choice.TRY_AGAIN,), (), error=True), 0)
     assert event == PersonChose(choice=Choice.TRY_AGAIN)
     assert [(c.at_ms, c.choice) for c in model.truth.choices] == [(at_ms, Choice.TRY_AGAIN)]
+
+
+MINUTE = 60_000
+PREPARATION = {"kind": ItemKind.STEP}
+
+
+@pytest.mark.parametrize(
+    ("variant", "works"),
+    [
+        (Variant.STANDARD, False),
+        (Variant.HYBRID_JOIN, False),
+        (Variant.SELF_DEPLOYING, True),
+        (Variant.PRE_PROVISIONED, True),
+    ],
+)
+def test_hardware_is_attested_only_where_it_vouches_for_the_device(
+    variant: Variant, works: bool
+) -> None:
+    step = make_step("tpm_attestation", **PREPARATION)
+    never_reached = Network(failure=1.0)
+    done_ms, event = finish(make_model(variant=variant).act(step, 500))
+    assert (done_ms > 500) is works
+    assert event.result is StepResult.COMPLETED
+    _, event = finish(make_model(variant=variant, network=never_reached).act(step, 500))
+    assert (event.result is StepResult.FAILED) is works
+
+
+def test_a_scenario_may_say_that_attestation_takes_its_time_anywhere() -> None:
+    said = {"tpm_attestation": Step(time=Duration(median_s=22, spread=1))}
+    step = make_step("tpm_attestation", **PREPARATION)
+    done_ms, _ = finish(make_model(steps=said).act(step, 0))
+    assert done_ms == 22_000
+
+
+def hybrid(directory_s: float) -> tuple[EndpointModel, int]:
+    """A device that has joined the domain, and when."""
+    said = {"hybrid_registration": Step(time=Duration(median_s=directory_s, spread=1))}
+    model = make_model(variant=Variant.HYBRID_JOIN, steps=said)
+    joined_ms, _ = finish(model.act(make_step("domain_join", **PREPARATION), 0))
+    return model, joined_ms
+
+
+def registration(run: int) -> RunStep:
+    return make_step("hybrid_registration", run=run, detect_first=run > 1, **PREPARATION)
+
+
+def test_a_hybrid_registration_is_not_told_when_the_directory_learns_of_the_device() -> None:
+    """Only a try that begins afterwards finds it; the time runs from the join, whatever came between."""
+    model, joined_ms = hybrid(600)
+    known_ms = joined_ms + 600_000
+    for run, at_ms in ((1, known_ms - 2 * MINUTE), (2, known_ms - 1)):
+        schedule = model.act(registration(run), at_ms)
+        assert all(isinstance(event, StepMoved) for _, event in schedule)
+        assert not model.truth.is_present("hybrid_registration", known_ms)
+        model.act(CancelStep("hybrid_registration", run), at_ms + 4 * MINUTE)
+    _, event = finish(model.act(registration(3), known_ms))
+    assert event.result is StepResult.ALREADY_PRESENT
+    assert model.truth.is_present("hybrid_registration", known_ms)
+    assert not model.truth.is_present("hybrid_registration", known_ms - 1)
+
+
+def test_a_first_try_after_the_directory_registers_in_moments() -> None:
+    model, joined_ms = hybrid(600)
+    at_ms = joined_ms + 700_000
+    done_ms, event = finish(model.act(registration(1), at_ms))
+    assert event.result is StepResult.COMPLETED
+    assert at_ms < done_ms < at_ms + MINUTE
+
+
+def test_a_device_that_joins_anew_is_learnt_of_anew() -> None:
+    model = make_model(variant=Variant.HYBRID_JOIN)
+    join = make_step("domain_join", **PREPARATION)
+    known = []
+    for begin_ms in (0, 10**8):
+        model.act(ResetDevice(), begin_ms)
+        joined_ms, _ = finish(model.act(join, begin_ms))
+        at_ms = joined_ms
+        while not model.truth.is_present("hybrid_registration", at_ms):
+            at_ms += MINUTE
+            model.act(registration(2), at_ms)
+        known.append(model.truth.presences["hybrid_registration"][-1].from_ms - joined_ms)
+    assert all(5 * MINUTE < wait_ms < 120 * MINUTE for wait_ms in known)
+    assert known[0] != known[1]
+
+
+def test_an_older_app_is_removed_before_the_newer_one_is_installed() -> None:
+    truth = GroundTruth()
+    truth.appears("old", 0)
+    alone_ms, _ = finish(make_model(VPN).act(make_step("vpn", size_bytes=VPN.size_bytes), 1000))
+    model = make_model(VPN, truth=truth)
+    newer = make_step("vpn", size_bytes=VPN.size_bytes, replaces=("old", "never-there"))
+    done_ms, _ = finish(model.act(newer, 1000))
+    gone_ms = truth.presences["old"][0].until_ms
+    assert gone_ms is not None
+    # The download (8 seconds) comes first, then the old one goes, then the new one is installed.
+    assert 1000 + 6_000 < gone_ms < done_ms - 50_000
+    assert done_ms - alone_ms == gone_ms - (alone_ms - 60_000)
+    assert "never-there" not in truth.presences
+
+
+def test_an_older_app_that_was_never_there_costs_no_time() -> None:
+    alone, _ = finish(make_model(VPN).act(make_step("vpn"), 0))
+    replacing, _ = finish(make_model(VPN).act(make_step("vpn", replaces=("old",)), 0))
+    assert replacing == alone
+
+
+def test_a_stopped_replacement_leaves_the_older_app_when_it_was_still_there() -> None:
+    for moment, remains in (("before", True), ("after", False)):
+        truth = GroundTruth()
+        truth.appears("old", 0)
+        model = make_model(VPN, truth=truth)
+        model.act(make_step("vpn", replaces=("old",)), 1000)
+        gone_ms = truth.presences["old"][0].until_ms
+        assert gone_ms is not None
+        model.act(CancelStep("vpn", 1), gone_ms + (-1 if moment == "before" else 0))
+        assert truth.is_present("old", 10**9) is remains
+
+
+def test_a_killed_agent_leaves_the_older_app_until_it_is_removed_again() -> None:
+    truth = GroundTruth()
+    truth.appears("old", 0)
+    make_model(VPN, truth=truth).act(make_step("vpn", replaces=("old",)), 1000)
+    gone_ms = truth.presences["old"][0].until_ms
+    assert gone_ms is not None
+    restarted = make_model(VPN, truth=GROUND_TRUTH_CODEC.loads(GROUND_TRUTH_CODEC.dumps(truth)))
+    again = make_step("vpn", run=2, detect_first=True, replaces=("old",))
+    restarted.act(again, gone_ms - 1)
+    assert restarted.truth.is_present("old", gone_ms)
+
+
+def test_a_failed_download_removes_nothing() -> None:
+    truth = GroundTruth()
+    truth.appears("old", 0)
+    model = make_model(broken("download_failed"), truth=truth)
+    model.act(make_step("vpn", size_bytes=10, replaces=("old",)), 0)
+    assert truth.is_present("old", 10**9)
+
+
+def test_a_wipe_ends_what_was_about_to_be_removed_too() -> None:
+    truth = GroundTruth()
+    truth.appears("old", 0)
+    truth.disappears("old", 900)
+    truth.wipe(500)
+    assert not truth.is_present("old", 600)
+
+
+def test_a_new_device_comes_with_what_its_maker_installed_and_a_wiped_one_without() -> None:
+    old = VPN.model_copy(update={"preinstalled": 1.0})
+    model = make_model(old)
+    assert model.truth.is_present("vpn", 0)
+    model.act(SetGate(Gate.LOCKED, GateCause.ENROLLMENT_BEGAN), 0)
+    model.act(ResetDevice(), 10)
+    assert not make_model(old, truth=model.truth).truth.is_present("vpn", 20)
+
+
+# --- the profile that iOS takes away again -------------------------------------------------------
+
+DOWNLOAD = {"kind": ItemKind.STEP}
+
+
+def downloaded(model: EndpointModel) -> int:
+    return finish(model.act(make_step("download_profile", **DOWNLOAD), 0))[0]
+
+
+def test_a_profile_that_nobody_installs_is_gone_after_8_minutes() -> None:
+    model = make_model(enrollment_type=EnrollmentType.IOS)
+    over_ms = downloaded(model) + 8 * MINUTE
+    again = make_step("download_profile", run=2, detect_first=True, **DOWNLOAD)
+    _, early = finish(model.act(again, over_ms - 1))
+    assert early.result is StepResult.ALREADY_PRESENT
+    _, late = finish(model.act(again, over_ms))
+    assert late.result is StepResult.COMPLETED
+    assert model.truth.is_present("download_profile", over_ms - 1)
+    assert not model.truth.is_present("download_profile", over_ms)
+
+
+def test_a_profile_that_was_installed_in_time_stays() -> None:
+    model = make_model(enrollment_type=EnrollmentType.IOS)
+    over_ms = downloaded(model) + 8 * MINUTE
+    done_ms, _ = finish(
+        model.act(make_step("profile_installation", **DOWNLOAD), over_ms - 5 * MINUTE)
+    )
+    assert done_ms < over_ms
+    model.act(SetGate(Gate.LOCKED, GateCause.ENROLLMENT_BEGAN), over_ms + 1)
+    assert model.truth.is_present("download_profile", over_ms + 1)
+
+
+# --- one person, one screen at a time ------------------------------------------------------------
+
+INSTALL = AskPerson("install_profile", "install_profile", (PersonAction.PROCEED,))
+SHOW = AskPerson("show_profile", "show_profile", (PersonAction.PROCEED,))
+SLOW = Person(
+    silent=0,
+    answer=Duration(median_s=10, spread=1.5),
+    screens={"install_profile": ScreenHabits(answer=Duration(median_s=720, spread=1.01))},
+)
+
+
+def test_somebody_who_is_at_one_screen_sees_the_next_one_afterwards() -> None:
+    model = make_model(person=SLOW)
+    ((back_ms, _),) = model.act(INSTALL, 0)
+    ((at_ms, event),) = model.act(SHOW, 8 * MINUTE)
+    assert event == PersonActed(item="show_profile", action=PersonAction.PROCEED)
+    assert back_ms < at_ms < back_ms + MINUTE
+
+
+def test_a_screen_asked_again_after_its_answer_is_a_new_occasion() -> None:
+    model = make_model(person=SLOW)
+    first_ms = model.act(SHOW, 0)[0][0]
+    waits = {first_ms}
+    for number in range(1, 20):
+        at_ms = number * MINUTE * 10
+        waits.add(model.act(SHOW, at_ms)[0][0] - at_ms)
+    assert len(waits) == 20
+
+
+def test_a_screen_shown_anew_before_its_answer_is_answered_when_it_would_have_been() -> None:
+    """After a restart the machine asks again; the person, and the next process, know the first asking."""
+    model = make_model(person=SLOW)
+    first = model.act(INSTALL, 0)
+    assert model.act(INSTALL, 5 * MINUTE) == first
+    kept = GROUND_TRUTH_CODEC.loads(GROUND_TRUTH_CODEC.dumps(model.truth))
+    assert make_model(person=SLOW, truth=kept).act(INSTALL, 6 * MINUTE) == first
+
+
+def test_whoever_has_gone_away_answers_no_other_screen() -> None:
+    gone = Person(silent=0, returns=0, screens={"install_profile": ScreenHabits(silent=1)})
+    model = make_model(person=gone)
+    assert model.act(INSTALL, 0) == ()
+    assert model.act(SHOW, 8 * MINUTE) == ()
+
+
+def test_nobody_is_kept_from_a_wiped_device_by_what_it_asked_before() -> None:
+    model = make_model(person=SLOW)
+    ((back_ms, _),) = model.act(INSTALL, 0)
+    model.act(ResetDevice(), MINUTE)
+    ((at_ms, _),) = model.act(SHOW, 2 * MINUTE)
+    assert at_ms < back_ms
+
+
+def test_a_visit_begins_with_first_askings() -> None:
+    """Who comes back answers by the draws of the visit, however often they were asked in the one before."""
+    leaves = Person(silent=0, halt={PersonAction.CLOSE: 1.0}, returns=1.0, returns_max=1)
+    close = AskPerson("show_profile", "show_profile", (PersonAction.PROCEED, PersonAction.CLOSE))
+    model = make_model(person=leaves)
+    (_, (back_ms, began)) = model.act(close, 0)
+    assert isinstance(began, AttemptBegan)
+    (answered_ms, _), *_ = model.act(close, back_ms)
+    second = SimulatedPerson(leaves, Draws(1, 0), visit=1)
+    assert answered_ms == second.asked(close, back_ms)[0].at_ms
+
+
+def test_a_device_that_was_reset_too_often_is_left_alone() -> None:
+    model = make_model(person=Person(silent=0, resets_max=2))
+    ask = AskPerson("enrollment_token", "enrollment_token", (PersonAction.PROCEED,))
+    answered = []
+    for number in range(5):
+        answered.append(len(model.act(ask, number * 10**7)))
+        model.act(ResetDevice(), number * 10**7 + 10**6)
+    assert answered == [1, 1, 1, 0, 0]

@@ -1,32 +1,54 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 
-from agent.core.effects import Effect, EndpointEffect
+from agent.core.effects import AskPerson, CollectLogs, Effect, EndpointEffect, RunStep
 from agent.core.effects import Report as ReportFact
 from agent.core.events import Event
+from agent.core.flows import FLOWS
 from agent.core.outbox import KeepReport, OutboxState
 from agent.runtime.driver import LOCAL_STORE, Driver, DriverOptions
-from agent.runtime.ports import Batch, JournalState, SignatureRefused
+from agent.runtime.ports import Batch, DeviceReport, JournalState, SignatureRefused
 from agent.wire.assignment import Admitted, Assignment, Refused
-from agent.wire.events import AttemptStarted, Report
-from agent.wire.vocabulary import EnrollmentType
+from agent.wire.events import AttemptEnded, AttemptStarted, LogsCollected, Report
+from agent.wire.vocabulary import EndState
 from collector.admission import decide
-from simulator.device import VirtualDevice
+from simulator.device import VirtualDevice, simulated_archive
 from simulator.endpoint import FleetEndpoint
 from simulator.population import AGENT_VERSION, SimulatedDevice, simulated_device
 from simulator.rollout import Rollout
 from simulator.scenario_file import SHIPPED, load_scenario
 
-DEMO = load_scenario(SHIPPED / "demo.toml")
-ROLLOUT = Rollout(DEMO)
-SEEDS = (DEMO.seed, 8)
-"""The second one has people who reset their devices."""
-DEVICES = [simulated_device(DEMO, seed, index) for seed in SEEDS for index in range(DEMO.devices)]
+DEMO = Rollout(load_scenario(SHIPPED / "demo.toml"))
+VARIANTS = Rollout(load_scenario(SHIPPED / "variants.toml"))
+
+
+@dataclass(frozen=True)
+class Script:
+    """One device's life in one scenario."""
+
+    rollout: Rollout
+    device: SimulatedDevice
+
+
+FLEETS = (
+    (DEMO, 26, 40),
+    # People who reset their devices.
+    (DEMO, 8, 40),
+    # Every variant; a profile that expires and a device that resets itself.
+    (VARIANTS, 7, 80),
+)
+SCRIPTS = [
+    Script(rollout, simulated_device(rollout.scenario, seed, index))
+    for rollout, seed, devices in FLEETS
+    for index in range(devices)
+]
 
 Happening = tuple[int, object]
 """An effect on the device with its time, or a report with its attempt time."""
@@ -88,6 +110,13 @@ class Distrust:
         raise SignatureRefused(f"{typ}: {compact}")
 
 
+class PaperArchive:
+    """Writes nothing, under the names of simulated time."""
+
+    async def write(self, report: DeviceReport) -> str:
+        return simulated_archive(report.facts.device, report.at_ms)
+
+
 class WatchedEndpoint(FleetEndpoint):
     """Notes what it is asked to do."""
 
@@ -120,7 +149,8 @@ class LocalDecision:
         return None
 
 
-def decision_for(device: SimulatedDevice) -> Admitted | Refused:
+def decision_for(script: Script) -> Admitted | Refused:
+    rollout, device = script.rollout, script.device
     facts = device.facts
     started = AttemptStarted(
         enrollment_type=facts.enrollment_type,
@@ -130,7 +160,7 @@ def decision_for(device: SimulatedDevice) -> Admitted | Refused:
         user=facts.user,
         agent_version=facts.agent_version,
     )
-    return decide(started, ROLLOUT.standing(device), ROLLOUT.rules, ROLLOUT.offer(device))
+    return decide(started, rollout.standing(device), rollout.rules, rollout.offer(device))
 
 
 def counter(start: int) -> Callable[[], str]:
@@ -138,7 +168,7 @@ def counter(start: int) -> Callable[[], str]:
     return lambda: f"id-{next(numbers)}"
 
 
-def virtually(device: SimulatedDevice) -> tuple[list[Happening], list[Happening]]:
+def virtually(script: Script) -> tuple[list[Happening], list[Happening]]:
     acts: list[Happening] = []
     reports: list[Happening] = []
 
@@ -147,36 +177,56 @@ def virtually(device: SimulatedDevice) -> tuple[list[Happening], list[Happening]
         for effect in effects:
             if isinstance(effect, ReportFact):
                 reports.append((effect.attempt_ms, effect.body))
-            else:
+            elif not isinstance(effect, CollectLogs):
                 acts.append((at_ms, effect))
 
-    decision = LocalDecision(device.id, decision_for(device))
-    VirtualDevice(ROLLOUT, device, collector=decision, answer_ms=0).run(watch)
+    decision = LocalDecision(script.device.id, decision_for(script))
+    device = VirtualDevice(script.rollout, script.device, collector=decision, answer_ms=0)
+    device.run(watch)
     return acts, reports
 
 
-async def live(device: SimulatedDevice) -> tuple[list[Happening], list[Happening]]:
-    endpoint = WatchedEndpoint(ROLLOUT, device, counter(500))
+async def live(script: Script) -> tuple[list[Happening], list[Happening]]:
+    endpoint = WatchedEndpoint(script.rollout, script.device, counter(500))
     endpoint.happened = []
     journal = MemoryJournal()
     options = DriverOptions(
-        device=device.id,
+        device=script.device.id,
         agent_version=AGENT_VERSION,
-        limits=ROLLOUT.limits,
-        decision=decision_for(device),
+        limits=script.rollout.limits,
+        decision=decision_for(script),
     )
-    driver = Driver(options, endpoint, journal, LeapingClock(), Distrust(), identifier=counter(1))
+    driver = Driver(
+        options,
+        endpoint,
+        journal,
+        LeapingClock(),
+        Distrust(),
+        archive=PaperArchive(),
+        identifier=counter(1),
+    )
     await asyncio.wait_for(driver.run(), 30)
     return endpoint.happened, [(report.attempt_ms, report.body) for report in journal.reports]
 
 
-@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.id)
-async def test_the_live_driver_and_simulated_time_give_the_same_effects(
-    device: SimulatedDevice,
-) -> None:
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.device.id)
+async def test_the_live_driver_and_simulated_time_give_the_same_effects(script: Script) -> None:
     """One script, both shells around the machine: the same acts at the same times, the same reports in order."""
-    assert await live(device) == virtually(device)
+    assert await live(script) == virtually(script)
 
 
-def test_the_scripts_are_of_every_type() -> None:
-    assert {device.facts.enrollment_type for device in DEVICES} == set(EnrollmentType)
+def test_the_scripts_are_of_every_variant_and_hold_what_is_hard_to_get_right() -> None:
+    """Collected logs, resets by a person and by the device, a screen that is asked for again, a retried registration."""
+    facts = [script.device.facts for script in SCRIPTS]
+    assert {(f.enrollment_type, f.variant) for f in facts} == set(FLOWS)
+    lives = [virtually(script) for script in SCRIPTS]
+    reports = [body for _, bodies in lives for _, body in bodies]
+    assert any(isinstance(body, LogsCollected) for body in reports)
+    assert any(r.end_state is EndState.RESET for r in reports if isinstance(r, AttemptEnded))
+    runs = [Counter(a.item for _, a in acts if isinstance(a, RunStep)) for acts, _ in lives]
+    asks = [Counter(a.item for _, a in acts if isinstance(a, AskPerson)) for acts, _ in lives]
+    assert any(run["first_policy"] > 1 for run in runs)
+    assert any(run["hybrid_registration"] > 1 for run in runs)
+    assert any(ask["show_profile"] > 1 for ask in asks)
+    replaced = [a for acts, _ in lives for _, a in acts if isinstance(a, RunStep) and a.replaces]
+    assert replaced

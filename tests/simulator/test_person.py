@@ -130,3 +130,20 @@ def test_an_offer_to_go_on_early_is_taken_by_its_share() -> None:
     offer = OfferChoices((Choice.SKIP_ACCOUNT_SETUP,), (), error=False)
     taken = sum(bool(person(seed, leaves_early=0.25).offered(offer, 0)) for seed in range(1000))
     assert 200 < taken < 300
+
+
+def test_each_occasion_has_an_answer_of_its_own_and_the_first_is_the_visits() -> None:
+    someone = person(answer=Duration(median_s=60, spread=3))
+    times = {someone.asked(SHOW, 0, occasion)[0].at_ms for occasion in range(20)}
+    assert len(times) == 20
+    assert someone.asked(SHOW, 0, 0) == someone.asked(SHOW, 0)
+    someone.came_back()
+    assert someone.asked(SHOW, 0)[0].at_ms not in times
+
+
+def test_a_person_resets_only_so_often() -> None:
+    habits = ErrorHabits(retries=0, collects_logs=0, then={"reset_device": 1})
+    someone = person(error_screen=habits, resets_max=2)
+    picks = [len(someone.offered(ERROR, 0, resets)) for resets in range(5)]
+    assert picks == [1, 1, 0, 0, 0]
+    assert [someone.has_had_enough(resets) for resets in range(5)] == [False] * 3 + [True] * 2

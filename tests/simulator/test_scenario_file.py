@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from agent.wire.vocabulary import EnrollmentType
+from agent.core.events import Hardware
+from agent.core.flows import BUILT_IN_STEPS, FLOWS
+from agent.core.person_screens import PERSON_SCREENS
+from agent.wire.assignment import InstallRules, Requirements
+from agent.wire.vocabulary import Architecture, EnrollmentType, RestartBehavior, Variant
+from simulator.population import simulated_device
+from simulator.rollout import Rollout
 from simulator.scenario_file import SHIPPED, ScenarioRefused, load_scenario, read_scenario
 
 GOOD = """
@@ -128,6 +134,90 @@ def test_the_shipped_scenarios_are_good(path: Path) -> None:
             "limits.nobody_comes_back_minutes",
             "more than 0",
         ),
+        (
+            "weight = 1",
+            'weight = 1\nvariant = "automated"',
+            "population[0].variant",
+            "no variant 'automated'; choose one of: standard, hybrid_join, self_deploying, pre_provisioned",
+        ),
+        (
+            "weight = 1",
+            'weight = 1\nvariant = "hybrid"',
+            "population[0].variant",
+            "did you mean 'hybrid_join'?",
+        ),
+        (
+            "weight = 1",
+            "weight = 1\nhardware = { memry_mb = 1 }",
+            "population[0].hardware.memry_mb",
+            "did you mean 'memory_mb'?",
+        ),
+        (
+            "weight = 1",
+            'weight = 1\nhardware = { architecture = "arm" }',
+            "population[0].hardware.architecture",
+            "did you mean 'arm64'?",
+        ),
+        (
+            "weight = 1",
+            "weight = 1\nhardware = { processors = -4 }",
+            "population[0].hardware.processors",
+            "at least 0",
+        ),
+        (
+            'depends_on = ["vcredist"]',
+            "rules = { requirments = { memory_mb = 1 } }",
+            "apps[0].rules.requirments",
+            "did you mean 'requirements'?",
+        ),
+        (
+            'depends_on = ["vcredist"]',
+            "rules = { requirements = { memory = 1 } }",
+            "apps[0].rules.requirements.memory",
+            "did you mean 'memory_mb'?",
+        ),
+        (
+            'depends_on = ["vcredist"]',
+            'rules = { exit_codes = [{ code = 75, meaning = "retri" }] }',
+            "apps[0].rules.exit_codes[0].meaning",
+            "did you mean 'retry'?",
+        ),
+        (
+            'depends_on = ["vcredist"]',
+            'rules = { supersedes = [{ id = "old", removes = true }] }',
+            "apps[0].rules.supersedes[0].removes",
+            "use one of: id, uninstall",
+        ),
+        (
+            'depends_on = ["vcredist"]',
+            'rules = { supersedes = [{ id = "vpn-client" }] }',
+            "apps",
+            "supersede each other: vpn-client → vpn-client",
+        ),
+        (
+            'name = "Default ESP"',
+            'name = "Default ESP", windows = { quality_update = true }',
+            "profiles[0].profile.windows.quality_update",
+            "did you mean 'quality_updates'?",
+        ),
+        (
+            "[steps.entra_join]",
+            "[screens.android_enterprise]\nsetup_actions = true\n[steps.entra_join]",
+            "screens.android_enterprise.setup_actions",
+            "did you mean 'setup_action'?",
+        ),
+        (
+            "steps.entra_join",
+            "steps.reseal",
+            "steps.reseal",
+            "write it under persons.NAME.screens.reseal",
+        ),
+        (
+            "[steps.entra_join]",
+            '[steps.entra_join]\nvariants = ["hybrid_joined"]',
+            "steps.entra_join.variants[0]",
+            "did you mean 'hybrid_join'?",
+        ),
     ],
 )
 def test_a_mistake_gets_one_message_with_file_key_and_remedy(
@@ -160,3 +250,48 @@ def test_two_profiles_of_one_priority_are_refused() -> None:
         ScenarioRefused, match=r"profiles\[1\].priority: 1 is profiles\[0\]'s already"
     ):
         read_scenario(data(GOOD + again), "small.toml")
+
+
+def test_every_step_that_a_platform_brings_may_have_its_own_time() -> None:
+    steps = BUILT_IN_STEPS.keys() - PERSON_SCREENS.keys()
+    text = "".join(f"\n[steps.{step}]\ntime = {{ median_s = 3 }}\n" for step in steps)
+    scenario = read_scenario(
+        data(GOOD.replace("[steps.entra_join]\ntime = { median_s = 30 }", text)), "x"
+    )
+    assert scenario.steps.keys() == steps
+    assert {"first_policy", "hybrid_registration", "quality_updates"} <= steps
+
+
+@pytest.mark.parametrize(("kind", "variant"), FLOWS)
+def test_every_variant_of_a_type_is_accepted_with_it(
+    kind: EnrollmentType, variant: Variant
+) -> None:
+    text = GOOD.replace('"windows_autopilot"', f'"{kind}"\nvariant = "{variant}"')
+    assert read_scenario(data(text), "x").population[0].variant is variant
+
+
+def test_hardware_rules_and_windows_settings_reach_device_and_assignment() -> None:
+    text = (
+        GOOD.replace(
+            "weight = 1",
+            'weight = 1\nmanufacturer = "Dell"\nhardware = { architecture = "x64", memory_mb = 8192 }',
+        )
+        .replace(
+            'name = "Default ESP"', 'name = "Default ESP", windows = { quality_updates = true }'
+        )
+        .replace(
+            'depends_on = ["vcredist"]',
+            'rules = { requirements = { memory_mb = 4096 }, restart = "suppress" }',
+        )
+    )
+    scenario = read_scenario(data(text), "x")
+    device = simulated_device(scenario, 1, 0)
+    assert device.facts.manufacturer == "Dell"
+    assert device.facts.hardware == Hardware(architecture=Architecture.X64, memory_mb=8192)
+    offer = Rollout(scenario).offer(device)
+    assert offer.profile.windows.quality_updates
+    rules = {item.id: item.rules for item in offer.items}
+    assert rules["vcredist"] is None
+    assert rules["vpn-client"] == InstallRules(
+        requirements=Requirements(memory_mb=4096), restart=RestartBehavior.SUPPRESS
+    )

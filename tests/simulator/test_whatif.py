@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
+from agent.core.flows import FLOWS
+from agent.wire.vocabulary import EnrollmentType, Variant
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, load_scenario
 from simulator.whatif import COHORT, run_cohort, what_if
@@ -42,6 +45,7 @@ def test_the_figures_have_the_agreed_form(company: Scenario) -> None:
         "devices",
         "seed",
         "by_type",
+        "by_variant",
         "critical_path",
         "events",
         "seconds",
@@ -56,3 +60,22 @@ def test_the_figures_have_the_agreed_form(company: Scenario) -> None:
     assert sum(figure["devices"] for figure in figures["by_type"].values()) == 40
     first = figures["critical_path"][0]
     assert list(first) == ["item", "name", "devices", "share"]
+
+
+def test_the_variants_of_a_type_add_up_to_it() -> None:
+    variants = load_scenario(SHIPPED / "variants.toml")
+    figures = what_if(variants, devices=60, seed=variants.seed, jobs=1)
+    found = {
+        (EnrollmentType(kind), Variant(variant))
+        for kind, parts in figures["by_variant"].items()
+        for variant in parts
+    }
+    assert found == set(FLOWS)
+    for kind, whole in figures["by_type"].items():
+        parts = figures["by_variant"][kind].values()
+        assert sum(part["devices"] for part in parts) == whole["devices"]
+        assert sum(part["succeeded"] for part in parts) == whole["succeeded"]
+        ends = Counter[str]()
+        for part in parts:
+            ends.update(part["end_states"])
+        assert ends == whole["end_states"]

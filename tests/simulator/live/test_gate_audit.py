@@ -2,11 +2,30 @@ from __future__ import annotations
 
 import pytest
 
-from agent.wire.assignment import Admitted, AssignedItem
-from agent.wire.profile import AccountSetupSettings, DeviceSetupSettings, ErrorHandling, EspProfile
-from agent.wire.vocabulary import Choice, Context, Gate, GateCause, ItemKind
+from agent.core.events import DeviceFacts, Hardware
+from agent.wire.assignment import Admitted, AssignedItem, InstallRules
+from agent.wire.profile import (
+    AccountSetupSettings,
+    DeviceSetupSettings,
+    ErrorHandling,
+    EspProfile,
+    WindowsSettings,
+)
+from agent.wire.vocabulary import (
+    Architecture,
+    Choice,
+    Context,
+    EnrollmentType,
+    Gate,
+    GateCause,
+    ItemKind,
+    Variant,
+)
 from simulator.ground_truth import Chosen, GateSet, GroundTruth
 from simulator.live.gate_audit import Told, Wanted, blocking_items, violations
+from tests.simulator.small_world import facts_of
+
+FACTS = facts_of(EnrollmentType.WINDOWS_AUTOPILOT)
 
 ITEMS = (
     AssignedItem(id="vpn", name="VPN", depends_on=("runtime",)),
@@ -57,12 +76,13 @@ def judge(
     gate: Gate = Gate.RELEASED,
     at_ms: int = 100,
     commands: tuple[Wanted, ...] = (),
+    facts: DeviceFacts = FACTS,
 ) -> list[str]:
     truth.gates += [
         GateSet(0, Gate.LOCKED, GateCause.ENROLLMENT_BEGAN),
         GateSet(at_ms, gate, cause),
     ]
-    return list(violations("D1", truth, [Told(0, None), Told(10, offer)], commands))
+    return list(violations(facts, truth, [Told(0, None), Told(10, offer)], commands))
 
 
 DEVICE_ITEMS = ("vpn", "runtime", "cert")
@@ -85,7 +105,10 @@ def test_a_gate_that_opens_with_everything_there_is_fine() -> None:
 def test_one_missing_blocking_item_is_a_violation(missing: str) -> None:
     present = [item for item in DEVICE_ITEMS if item != missing]
     (sentence,) = judge(truth_with(*present), admitted(), GateCause.DEVICE_SETUP_COMPLETE)
-    assert sentence == f"D1: the gate was released at 100 ms, while '{missing}' was not there"
+    assert (
+        sentence
+        == f"DESKTOP-000001: the gate was released at 100 ms, while '{missing}' was not there"
+    )
 
 
 def test_a_millisecond_too_early_is_a_violation() -> None:
@@ -139,15 +162,15 @@ def test_a_choice_of_an_earlier_attempt_opens_nothing() -> None:
     truth.gates.append(GateSet(100, Gate.BYPASSED, GateCause.CONTINUED_ANYWAY))
     offer = admitted(allow_continue=True)
     told = [Told(0, None), Told(10, offer), Told(60, None), Told(70, offer)]
-    assert list(violations("D1", truth, told))
+    assert list(violations(FACTS, truth, told))
 
 
 def test_a_gate_without_an_assignment_or_for_no_reason_is_a_violation() -> None:
     truth = truth_with(*DEVICE_ITEMS)
     truth.gates.append(GateSet(5, Gate.RELEASED, GateCause.SETUP_COMPLETE))
     too_late = Told(6, admitted(device_blocks=False))
-    assert list(violations("D1", truth, [Told(0, None), too_late])) == [
-        "D1: the gate was released at 5 ms, without an assignment"
+    assert list(violations(FACTS, truth, [Told(0, None), too_late])) == [
+        "DESKTOP-000001: the gate was released at 5 ms, without an assignment"
     ]
     assert judge(truth_with(*DEVICE_ITEMS), admitted(), GateCause.EMERGENCY_EXIT)
     assert judge(truth_with(*DEVICE_ITEMS), admitted(), GateCause.ENROLLMENT_BEGAN)
@@ -155,3 +178,77 @@ def test_a_gate_without_an_assignment_or_for_no_reason_is_a_violation() -> None:
     assert not judge(truth_with(), admitted(device_shown=False), GateCause.NOTHING_TO_SHOW)
     held = admitted(device_shown=False, account_blocks=True)
     assert judge(truth_with(), held, GateCause.NOTHING_TO_SHOW)
+
+
+def with_rules(**rules: object) -> Admitted:
+    """The VPN app needs something of the device."""
+    changed = {"rules": InstallRules.model_validate(rules)}
+    items = tuple(i.model_copy(update=changed) if i.id == "vpn" else i for i in ITEMS)
+    return admitted().model_copy(update={"items": items})
+
+
+@pytest.mark.parametrize(
+    ("needs", "too_little"),
+    [
+        ({"architectures": ["x64"]}, Hardware(architecture=Architecture.ARM64)),
+        ({"disk_mb": 100}, Hardware(disk_free_mb=99)),
+        ({"memory_mb": 100}, Hardware(memory_mb=99)),
+        ({"processors": 4}, Hardware(processors=3)),
+        ({"processor_mhz": 2000}, Hardware(processor_mhz=1999)),
+        ({"minimum_os": "10.0.26100"}, Hardware()),
+    ],
+)
+def test_what_a_device_is_not_fit_for_is_not_missed(
+    needs: dict[str, object], too_little: Hardware
+) -> None:
+    offer = with_rules(requirements=needs)
+    unfit = facts_of(EnrollmentType.WINDOWS_AUTOPILOT, hardware=too_little)
+    cause = GateCause.DEVICE_SETUP_COMPLETE
+    assert not judge(truth_with("cert"), offer, cause, facts=unfit)
+    enough = Hardware(
+        architecture=Architecture.X64,
+        disk_free_mb=100,
+        memory_mb=100,
+        processors=4,
+        processor_mhz=2000,
+    )
+    fit = facts_of(EnrollmentType.WINDOWS_AUTOPILOT, hardware=enough)
+    if "minimum_os" not in needs:
+        assert judge(truth_with("cert"), offer, cause, facts=fit)
+        assert judge(truth_with("cert"), offer, cause)
+
+
+def test_a_newer_app_is_missed_in_the_place_of_the_one_that_it_supersedes() -> None:
+    changed = {"rules": InstallRules.model_validate({"supersedes": [{"id": "runtime"}]})}
+    items = tuple(i.model_copy(update=changed) if i.id == "game" else i for i in ITEMS)
+    offer = admitted().model_copy(update={"items": items})
+    cause = GateCause.DEVICE_SETUP_COMPLETE
+    assert not judge(truth_with("vpn", "game", "cert"), offer, cause)
+    (sentence,) = judge(truth_with("vpn", "runtime", "cert"), offer, cause)
+    assert "'game' was not there" in sentence
+
+
+def test_a_superseded_app_is_not_missed_although_the_list_names_it() -> None:
+    changed = {"rules": InstallRules.model_validate({"supersedes": [{"id": "vpn"}]})}
+    items = tuple(i.model_copy(update=changed) if i.id == "game" else i for i in ITEMS)
+    offer = admitted().model_copy(update={"items": items})
+    assert not judge(truth_with("cert"), offer, GateCause.DEVICE_SETUP_COMPLETE)
+
+
+@pytest.mark.parametrize("variant", [Variant.SELF_DEPLOYING, Variant.DEDICATED])
+def test_nobodys_account_holds_a_device_that_nobody_signs_in_to(variant: Variant) -> None:
+    offer = admitted(account_blocks=True)
+    alone = facts_of(EnrollmentType.WINDOWS_AUTOPILOT, variant)
+    cause = GateCause.SETUP_COMPLETE
+    assert not judge(truth_with(*DEVICE_ITEMS), offer, cause, facts=alone)
+    assert judge(truth_with(*DEVICE_ITEMS), offer, cause)
+
+
+def test_a_page_for_new_devices_holds_no_other() -> None:
+    offer = admitted(account_blocks=True)
+    windows = WindowsSettings(only_out_of_box=True)
+    profile = offer.profile.model_copy(update={"windows": windows})
+    offer = offer.model_copy(update={"profile": profile})
+    manual = facts_of(EnrollmentType.WINDOWS_MANUAL)
+    assert not judge(truth_with(), offer, GateCause.NOTHING_TO_SHOW, facts=manual)
+    assert judge(truth_with(), offer, GateCause.NOTHING_TO_SHOW)
