@@ -18,6 +18,7 @@ from agent.wire.vocabulary import (
     ItemState,
     Phase,
     RowState,
+    Variant,
 )
 
 _SUPPORT = "If you need help, contact your organization's support."
@@ -26,7 +27,8 @@ _SUPPORT = "If you need help, contact your organization's support."
 def ended_notice(progress: Progress, end: EndState, *, can_act: bool, at_device: bool) -> Notice:
     """The last word on an attempt, with what is still offered."""
     symbol, tone, heading, told = _STORIES[end]
-    actions = choice_actions(progress) if can_act else ()
+    # What would be collected on a device that is being reset goes with the rest.
+    actions = choice_actions(progress) if can_act and end is not EndState.RESET else ()
     if at_device and gate_is_open(progress):
         actions = (Action("Start using this device", "closes this page", Leave()), *actions)
     return Notice(symbol, tone, heading, tuple(told(progress)), actions)
@@ -77,14 +79,22 @@ def _bypassed(progress: Progress) -> list[Line]:
 
 
 def _failed(progress: Progress) -> list[Line]:
-    return [*_reason(progress), *_locked(progress), say(_SUPPORT, Tone.MUTED)]
+    return [*_reason(progress), *_locked(progress), _next(progress)]
+
+
+def _next(progress: Progress) -> Line:
+    """What can be done: by a technician, who starts over, or by the person, who asks."""
+    technician = progress.variant is Variant.PRE_PROVISIONED
+    if technician and progress.phase is not Phase.ACCOUNT_SETUP:
+        return say("Correct the cause, then start pre-provisioning anew.")
+    return say(_SUPPORT, Tone.MUTED)
 
 
 def _timed_out(progress: Progress) -> list[Line]:
     late = [i.name for i in progress.items() if i.state is ItemState.TIMED_OUT]
     lines = [say(f"Not finished in time: {listing(late)}.")] if late else _reason(progress)
     stopped = say("What was running has been stopped. What is installed already stays.")
-    return [*lines, stopped, *_locked(progress), say(_SUPPORT, Tone.MUTED)]
+    return [*lines, stopped, *_locked(progress), _next(progress)]
 
 
 def _abandoned(progress: Progress) -> list[Line]:
@@ -107,12 +117,13 @@ def _refused(progress: Progress) -> list[Line]:
     ]
 
 
-def _reset(_: Progress) -> list[Line]:
+def _reset(progress: Progress) -> list[Line]:
     return [
+        *_reason(progress),
         say(
             "What the enrollment installed is removed. The reports of this attempt are kept and sent."
         ),
-        say("A new attempt begins by itself; you need not do anything.", Tone.MUTED),
+        say("Setup then begins anew by itself: follow its first screen.", Tone.MUTED),
     ]
 
 

@@ -42,11 +42,18 @@ def what_failed(progress: Progress, error: ErrorScreen) -> tuple[Line, ...]:
 
 
 def sentence(progress: Progress, failure: Failure) -> str:
-    """One failure for the person: the item's name, the code to tell the support, and the sentence."""
+    """One failure for the person: the item's name, the code to tell the support, and the sentence.
+
+    A sentence that names the item already is not led by the name once more.
+    """
     names = {item.id: item.name for item in progress.items()}
     name = names.get(failure.item, "") if failure.item is not None else ""
     # The code comes first, so that it is never what a narrow page cuts off.
-    lead = f"{name} ({failure.code})" if name else f"Error {failure.code}"
+    lead = (
+        f"{name} ({failure.code})"
+        if name and name not in failure.person
+        else f"Error {failure.code}"
+    )
     return f"{lead}: {failure.person}"
 
 
@@ -60,10 +67,19 @@ def told(progress: Progress, failure: Failure) -> str:
 
 def what_was_done(progress: Progress) -> tuple[Line, ...]:
     """How often the failed items were tried already."""
-    tries = max((i.attempt for i in progress.items() if i.state in UNSATISFIED_STATES), default=0)
-    if tries < 2:
-        return ()
-    return (say(f"It was tried {tries} times. What is installed already stays.", Tone.MUTED),)
+    tried = [
+        i.attempt
+        for i in progress.items()
+        if i.state in UNSATISFIED_STATES and i.failure is not None
+    ]
+    match max(tried, default=None):
+        case None | 1:
+            return ()
+        case 0:
+            done = "It was not attempted."
+        case tries:
+            done = f"It was tried {tries} times."
+    return (say(f"{done} What is installed already stays.", Tone.MUTED),)
 
 
 def _until_the_end(progress: Progress, error: ErrorScreen) -> tuple[Line, ...]:

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.screen.lines import EMPTY, Line, Span, Tone, clip, fit, joined, line, spread, wrap
+from rich.cells import cell_len
+
+from agent.screen.lines import (
+    EMPTY,
+    Line,
+    Span,
+    Tone,
+    clip,
+    fit,
+    joined,
+    line,
+    one_line,
+    spread,
+    width_of,
+    wrap,
+)
 from agent.screen.overview import activity_of, current_item, message_height
 from agent.screen.words import (
     FROZEN_AFTER_MS,
@@ -15,16 +30,29 @@ from agent.screen.words import (
     ROW_TONES,
     ROW_WORDS,
     ago,
+    answer_by_ms,
     row_count,
     until,
 )
 from agent.wire.progress import ItemProgress, PhaseProgress, Progress, RowProgress
-from agent.wire.vocabulary import WORKING_STATES, ItemState, RowState
+from agent.wire.vocabulary import (
+    SATISFIED_STATES,
+    UNSATISFIED_STATES,
+    WORKING_STATES,
+    ItemState,
+    RowState,
+)
 
 WIDE = 100
 """From this width on the facts of a working item stand beside it; below, on a line of their own."""
 _BAR_CELLS = 20
+_REASON_LINES_MAX = 2
 _OPEN_ROWS = frozenset({RowState.IN_PROGRESS, RowState.FAILED})
+_OVER = {
+    RowState.IN_PROGRESS: ("–", "Not finished", Tone.WARN),
+    RowState.NOT_STARTED: ("·", "Not begun", Tone.MUTED),
+}
+"""What a phase is called that the end of the attempt left as it was."""
 _MOVING = WORKING_STATES | {ItemState.WAITING_TO_RETRY, ItemState.REBOOT_REQUIRED}
 
 
@@ -84,7 +112,7 @@ Block = tuple[ItemProgress | None, tuple[Line, ...]]
 
 
 def _phase_lines(progress: Progress, phase: PhaseProgress, detail: Detail) -> Iterator[Block]:
-    yield None, (_phase_line(phase, detail.width),)
+    yield None, (_phase_line(progress, phase, detail.width),)
     if not (phase.shown or detail.everything) or not _unfolded(progress, phase, detail):
         return
     for row in phase.rows:
@@ -97,7 +125,13 @@ def _unfolded(progress: Progress, phase: PhaseProgress, detail: Detail) -> bool:
     return detail.roomy and phase.state is RowState.SUCCEEDED
 
 
-def _phase_line(phase: PhaseProgress, width: int) -> Line:
+def _phase_line(progress: Progress, phase: PhaseProgress, width: int) -> Line:
+    if not phase.rows and phase.phase is not progress.phase:
+        left = line(f"– {phase.phase.label}", Tone.MUTED)
+        return spread(left, line("No setup needed", Tone.MUTED), width)
+    if progress.end_state is not None and phase.state in _OVER:
+        symbol, word, tone = _OVER[phase.state]
+        return spread((Span(f"{symbol} ", tone), Span(phase.phase.label)), line(word, tone), width)
     tone = ROW_TONES[phase.state]
     words = ROW_WORDS[phase.state] if phase.shown else f"{ROW_WORDS[phase.state]} · goes on unseen"
     name_tone = Tone.MUTED if phase.state is RowState.NOT_STARTED else Tone.STRONG
@@ -140,12 +174,27 @@ def _item_lines(
 ) -> tuple[Line, ...]:
     facts = _facts(progress, item)
     head = _item_head(item, detail, indent)
-    if detail.wide:
-        return (spread(head, facts, detail.width),)
-    if item.state not in _MOVING and item.state is not ItemState.WAITING_FOR_PERSON:
-        return (spread(head, facts, detail.width),)
-    beneath = (Span(" " * (indent + 4)), *facts)
-    return (clip(head, detail.width), clip(beneath, detail.width))
+    under = " " * (indent + 4)
+    moving = item.state in _MOVING | {ItemState.WAITING_FOR_PERSON}
+    if item.state is ItemState.NOT_STARTED and width_of(head) + 2 + width_of(facts) > detail.width:
+        return (clip(head, detail.width),)
+    why = reason(item)
+    rows = wrap(why, detail.width - len(under), _REASON_LINES_MAX) if why else ()
+    beneath = tuple((Span(under), Span(row, Tone.MUTED)) for row in rows)
+    if moving and not detail.wide:
+        return (clip(head, detail.width), clip((Span(under), *facts), detail.width), *beneath)
+    if why and not width_of(facts) and width_of(head) + 2 + cell_len(why) <= detail.width:
+        return (spread(head, line(why, Tone.MUTED), detail.width),)
+    return (spread(head, facts, detail.width), *beneath)
+
+
+def reason(item: ItemProgress) -> str:
+    """Why an item is as it is, where nothing above the list says it: left out, not attempted, or tried again."""
+    settled = item.state in SATISFIED_STATES | UNSATISFIED_STATES
+    if item.failure is not None and not (settled and item.blocking):
+        return item.failure.person
+    note = one_line(item.note or "") if settled else ""
+    return note[:1].upper() + note[1:]
 
 
 def _item_head(item: ItemProgress, detail: Detail, indent: int) -> Line:
@@ -164,7 +213,11 @@ def _item_head(item: ItemProgress, detail: Detail, indent: int) -> Line:
 def _facts(progress: Progress, item: ItemProgress) -> Line:
     now_ms = progress.attempt_ms
     if item.state is ItemState.WAITING_FOR_PERSON:
-        limit = f"{until(item.deadline_ms, now_ms)} left to answer" if item.deadline_ms else ""
+        prompt = progress.prompt
+        asked = prompt is not None and prompt.item == item.id
+        # The notice names the earliest of several limits, and two figures on one page would be one too many.
+        deadline_ms = answer_by_ms(progress, prompt) if prompt and asked else item.deadline_ms
+        limit = f"{until(deadline_ms, now_ms)} left to answer" if deadline_ms else ""
         return line(joined([limit, f"asked {ago(now_ms - item.moved_ms)}"]), Tone.MUTED)
     tries = (
         f"try {item.attempt} of {item.attempts_max}"
@@ -174,11 +227,13 @@ def _facts(progress: Progress, item: ItemProgress) -> Line:
     if item.state in _MOVING:
         return _moving_facts(item, now_ms, tries)
     repeated = tries if item.attempt > 1 or ITEM_TONES[item.state] is Tone.BAD else ""
-    free = "" if item.blocking else "does not hold you up"
+    free = "" if item.blocking or item.state in SATISFIED_STATES else "does not hold you up"
     return line(joined([repeated, free]), Tone.MUTED)
 
 
 def _moving_facts(item: ItemProgress, now_ms: int, tries: str) -> Line:
+    if item.state is ItemState.WAITING_TO_RETRY and item.deadline_ms is not None:
+        return line(joined([tries, f"next try in {until(item.deadline_ms, now_ms)}"]), Tone.MUTED)
     limit = (
         f"at most {until(item.deadline_ms, now_ms)} more" if item.deadline_ms is not None else ""
     )

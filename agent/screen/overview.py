@@ -32,7 +32,7 @@ def current_item(progress: Progress) -> ItemProgress | None:
     """The item that the page keeps in sight: the one that waits for a person, works, waits to go on, or failed."""
     items = progress.items()
     if progress.error is not None or progress.end_state is not None:
-        failed = next((item for item in items if item.blocking and item.state in _STOPPED), None)
+        failed = next((item for item in items if item.blocking and _is_in_the_way(item)), None)
         if failed is not None:
             return failed
     for states in _CURRENT_FIRST:
@@ -40,6 +40,11 @@ def current_item(progress: Progress) -> ItemProgress | None:
         if found is not None:
             return found
     return None
+
+
+def _is_in_the_way(item: ItemProgress) -> bool:
+    hopeless = item.state is ItemState.CANCELLED and item.failure is not None
+    return hopeless or item.state in _STOPPED
 
 
 def activity_of(item: ItemProgress) -> str:
@@ -67,11 +72,16 @@ def subtitle(progress: Progress) -> str:
         [
             progress.organization or "",
             progress.platform,
-            progress.enrollment_type.label,
+            _way_in(progress),
             progress.profile_name or "",
             again,
         ]
     )
+
+
+def _way_in(progress: Progress) -> str:
+    variant = f", {progress.variant.label}" if progress.variant is not None else ""
+    return f"{progress.enrollment_type.label}{variant}"
 
 
 def bar(percent: int, width: int) -> Line:

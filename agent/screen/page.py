@@ -8,6 +8,7 @@ from datetime import tzinfo
 from agent.screen.choices import offer_notice
 from agent.screen.ended import ended_notice, open_notice
 from agent.screen.error import error_notice
+from agent.screen.logs import with_logs
 from agent.screen.notice import Notice
 from agent.screen.prompt import prompt_notice
 from agent.screen.words import gate_is_open
@@ -44,6 +45,10 @@ class Viewer:
 
 def notice_of(progress: Progress, viewer: Viewer) -> Notice | None:
     """What the page says above the list, the most pressing thing first; None while all goes by itself."""
+    return with_logs(_notice_of(progress, viewer), progress)
+
+
+def _notice_of(progress: Progress, viewer: Viewer) -> Notice | None:
     if progress.end_state is not None:
         return ended_notice(
             progress, progress.end_state, can_act=viewer.can_act, at_device=viewer.at_device

@@ -119,8 +119,12 @@ class EspScreen(Screen[None]):
         """Draw the same at the new size."""
         await self._draw()
 
+    @property
+    def _frame(self) -> Frame:
+        return Frame.of(self.app.size)
+
     async def _draw(self) -> None:
-        frame = Frame.of(self.app.size)
+        frame = self._frame
         self.query_one("#page").set_class(frame.roomy, "-roomy")
         if self._latest is None:
             self.query_one("#head", Painted).show((line("Looking at this device …"),))
@@ -154,7 +158,7 @@ class EspScreen(Screen[None]):
             following=self.query_one(ListPane).following,
             own_theme=self.app.theme in THEMES,
         )
-        width = Frame.of(self.app.size).width
+        width = self._frame.width
         said = hints(progress, self._viewer, situation, width)
         self.query_one("#hints", Painted).show((said,))
 

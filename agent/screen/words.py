@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, tzinfo
 
 from agent.screen.lines import Tone
-from agent.wire.progress import Progress, Remaining, RowProgress
+from agent.wire.progress import Progress, Prompt, Remaining, RowProgress
 from agent.wire.vocabulary import Context, EndState, Gate, ItemState, RowState
 
 SECOND_MS = 1_000
@@ -155,6 +155,12 @@ def budget(progress: Progress) -> str:
     if progress.deadline_ms <= progress.attempt_ms:
         return f"Time limit of {whose} reached"
     return f"Time limit of {whose} in {until(progress.deadline_ms, progress.attempt_ms)}"
+
+
+def answer_by_ms(progress: Progress, prompt: Prompt) -> int | None:
+    """Until when a person screen can be answered: its own deadline, or the running context's where that is earlier."""
+    deadlines = (prompt.deadline_ms, progress.deadline_ms)
+    return min((d for d in deadlines if d is not None), default=None)
 
 
 def clock(moment: datetime, zone: tzinfo | None) -> str:

@@ -598,7 +598,11 @@ def android(state: ItemState = ItemState.WAITING_FOR_PERSON, **fields: Any) -> P
             RowState.NOT_STARTED,
             row("Setup checklist", item("Open Company Portal")),
         ),
-        phase(Phase.ACCOUNT_SETUP, RowState.NOT_STARTED),
+        phase(
+            Phase.ACCOUNT_SETUP,
+            RowState.NOT_STARTED,
+            row("Compliance/Activation", item("Device settings")),
+        ),
     )
     given: dict[str, Any] = {
         "device": "Pixel-NEW004",

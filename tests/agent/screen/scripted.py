@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
 
+from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 
 from agent.screen.app import EspApp
+from agent.screen.frame import Frame
 from agent.screen.list_pane import ListPane
 from agent.screen.ports import IntentRefused
 from agent.screen.screen import EspScreen
@@ -74,7 +76,16 @@ async def settled(pilot: Pilot[Any]) -> None:
 def _shows_newest(shown: EspScreen) -> bool:
     source = shown._source
     assert isinstance(source, ScriptedSource)
-    return shown._latest == source.latest and shown.query_one(ListPane).in_place
+    drawn = shown._latest == source.latest and _has_terminals_size(shown)
+    return drawn and shown.query_one(ListPane).in_place
+
+
+def _has_terminals_size(shown: EspScreen) -> bool:
+    """Textual tells a screen of its new size a moment after the terminal has it."""
+    driver = shown.app._driver
+    assert isinstance(driver, HeadlessDriver)
+    roomy = shown.query_one("#page").has_class("-roomy")
+    return shown.size == driver._size and roomy is Frame.of(shown.size).roomy
 
 
 def page(

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from tests.agent.screen import examples
 from tests.agent.screen.examples import SCENES
+from tests.agent.screen.moments import MOMENTS
 from tests.agent.screen.pictures import README_PICTURE, draw
 from tests.agent.screen.scripted import page, settled
 
@@ -58,6 +59,29 @@ def test_roomy_scene(scene: str, snap_compare: Compare) -> None:
     make, reporting = SCENES[scene]
     app, _ = page(make(), reporting)
     assert snap_compare(app, run_before=keys(), terminal_size=(120, 40))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_moment(moment: str, size: tuple[int, int], snap_compare: Compare) -> None:
+    """Every way of enrolling and everything that may come of it, as the machine lives through it."""
+    app, _ = page(MOMENTS[moment]())
+    assert snap_compare(app, run_before=keys(), terminal_size=size)
+
+
+@pytest.mark.parametrize("moment", ["autopilot-left-out", "ios-profile-again"])
+def test_moment_on_a_light_background(moment: str, snap_compare: Compare) -> None:
+    app, _ = page(MOMENTS[moment]())
+    assert snap_compare(app, run_before=keys("t"), terminal_size=(80, 24))
+
+
+@pytest.mark.parametrize("moment", ["autopilot-left-out", "ios-profile-again"])
+def test_moment_without_colours(
+    moment: str, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app, _ = page(MOMENTS[moment]())
+    assert snap_compare(app, run_before=keys(), terminal_size=(80, 24))
 
 
 @pytest.mark.parametrize("size", SIZES)
