@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -427,3 +428,40 @@ EXPIRIES: Final[tuple[Expiry, ...]] = (
         "The management profile was not installed within 8 minutes, so this device removed it. Please download it again.",
     ),
 )
+
+
+def described(flow: Flow) -> Iterator[tuple[str, str, str, str]]:
+    """A flow in words: phase, row, what runs, and what is particular about it."""
+    for phase, blocks in flow.items():
+        for block in blocks:
+            if isinstance(block, Slot):
+                rows = "Security policies, Certificates, Network connections, Apps"
+                yield phase.label, rows, f"assigned {block.context.value} items", "side by side"
+            for step in steps_of(block):
+                row = "no row" if step.is_silent else step.row_title
+                yield phase.label, row, step.name, "; ".join(_particulars(step, block))
+
+
+def _particulars(step: BuiltIn, block: Block) -> Iterator[str]:
+    if isinstance(block, Together) and step is not block.steps[0]:
+        yield f"beside {block.steps[0].name}"
+    if step.when is not None:
+        yield "where an administrator asks for it"
+    if step.only_on is not None:
+        yield f"on {step.only_on.capitalize()} devices only"
+    if step.limit_min is None:
+        yield "waits for a person"
+    else:
+        tries = "1 try" if step.tries == 1 else f"{step.tries} tries"
+        yield f"{tries} of at most {step.limit_min} min"
+    if step.extends_budget_min:
+        yield f"{step.extends_budget_min} min more for the whole phase"
+    for applies, words in (
+        (step.opens_budget, "then the time limit begins to run"),
+        (step.closes_budget, "the time limit no longer runs"),
+        (step.after_restart, "after a restart that was put off"),
+        (step.is_best_effort, "its failure stops nothing"),
+        (step.wipes_on_failure, "its failure resets the device"),
+    ):
+        if applies:
+            yield words
