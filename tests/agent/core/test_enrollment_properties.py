@@ -20,6 +20,7 @@ from agent.core.events import (
     DeadlinePassed,
     EmergencyExitUsed,
     Event,
+    Hardware,
     LogsCollected,
     PersonActed,
     PersonChose,
@@ -32,7 +33,14 @@ from agent.core.flows import FLOWS, Slot
 from agent.core.state import Mode
 from agent.runtime.clock import REBOOT_MS_MAX
 from agent.wire import events as report
-from agent.wire.assignment import AssignedItem, PersonScreens
+from agent.wire.assignment import (
+    AssignedItem,
+    InstallRules,
+    PersonScreens,
+    Requirements,
+    Superseded,
+    check_dependencies,
+)
 from agent.wire.codec import decode, encode
 from agent.wire.messages import (
     CollectLogs,
@@ -89,13 +97,22 @@ ACTIONS: Final[tuple[CommandAction, ...]] = (
 
 @st.composite
 def assigned_items(draw: st.DrawFn) -> tuple[AssignedItem, ...]:
-    """Up to six items; each may depend on earlier ones."""
+    """Up to six items; each may depend on earlier ones, take one's place, or be too much for the device."""
     items: list[AssignedItem] = []
     for n in range(draw(st.integers(0, 6))):
         context = draw(st.sampled_from(Context))
         possible = [
             i.id for i in items if context is Context.ACCOUNT or i.context is Context.DEVICE
         ]
+        rules = InstallRules(
+            requirements=Requirements(processors=draw(st.sampled_from([None, None, 4, 5]))),
+            supersedes=tuple(
+                Superseded(id=old)
+                for old in draw(st.sets(st.sampled_from([i.id for i in items]), max_size=1))
+            )
+            if items and draw(st.integers(0, 3)) == 0
+            else (),
+        )
         items.append(
             AssignedItem(
                 id=f"item{n}",
@@ -108,9 +125,20 @@ def assigned_items(draw: st.DrawFn) -> tuple[AssignedItem, ...]:
                 else (),
                 tries=draw(st.integers(1, 3)),
                 install_limit_minutes=draw(st.sampled_from([1, 60])),
+                rules=rules,
             )
         )
+        if not _is_sound(items):
+            items[-1] = items[-1].model_copy(update={"rules": None})
     return tuple(items)
+
+
+def _is_sound(items: list[AssignedItem]) -> bool:
+    try:
+        check_dependencies(tuple(items))
+    except ValueError:
+        return False
+    return True
 
 
 def scripts() -> st.SearchStrategy[Script]:
@@ -122,6 +150,7 @@ def scripts() -> st.SearchStrategy[Script]:
                 flow[0],
                 variant=flow[1],
                 manufacturer=maker,
+                hardware=Hardware(processors=4),
                 items=items,
                 screens=screens,
                 blocking_apps="all" if blocking is None else tuple(blocking),
@@ -169,8 +198,6 @@ class EnrollmentLife(RuleBasedStateMachine):
         self.inputs: list[tuple[Event, int]] = []
         self.running: dict[int, do.RunStep] = {}
         self.present: set[str] = set()
-        self.late: set[str] = set()
-        """What a refreshed assignment added to a context that was over: it comes in the background."""
         self.ended: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.percent: dict[str, int] = {}
@@ -203,7 +230,6 @@ class EnrollmentLife(RuleBasedStateMachine):
         self.gate, self.excuse = Gate.LOCKED, None
         self.present.clear()
         self.running.clear()
-        self.late.clear()
         self.feed(AttemptBegan(attempt=f"attempt-{self.attempts}", facts=self.script.facts))
 
     # Driving, as both shells drive: deadlines in their order, each at its time, then the event.
@@ -305,16 +331,22 @@ class EnrollmentLife(RuleBasedStateMachine):
         """Judged by what the script knows to be present, not by what the machine believes."""
         if cause is GateCause.EMERGENCY_EXIT:
             return
-        if self.excuse is not None:
-            bypassed = self.excuse is Choice.CONTINUE_ANYWAY
-            assert gate is (Gate.BYPASSED if bypassed else Gate.RELEASED)
+        if self.excuse is Choice.CONTINUE_ANYWAY:
+            assert gate is Gate.BYPASSED
             return
         assert gate is Gate.RELEASED, "nobody chose to bypass"
+        skipped = self.excuse is Choice.SKIP_ACCOUNT_SETUP
         for item in self.script.admitted.items:
-            if self._holds_the_gate(item) and item.id not in self.late:
+            # Skipping leaves out what is the account's, and nothing of the device's.
+            left_out = skipped and item.context is Context.ACCOUNT
+            if self._holds_the_gate(item) and not left_out:
                 assert item.id in self.present, f"the gate opened without {item.id}"
 
     def _holds_the_gate(self, item: AssignedItem) -> bool:
+        items = self.script.admitted.items
+        replaced = {old.id for i in items if _fits(i) for old in i.install_rules.supersedes}
+        if not _fits(item) or item.id in replaced:
+            return False
         listed = self.profile.blocking_apps
         wanted = item.kind is not ItemKind.APP or listed == "all" or item.id in listed
         facts, device, account = (
@@ -350,8 +382,6 @@ class EnrollmentLife(RuleBasedStateMachine):
         self.version += 1
         admitted = script.admitted.model_copy(update={"items": items})
         if not is_over:
-            if self.progress.phase is Phase.ACCOUNT_SETUP:
-                self.late |= {i.id for i in new if i.context is Context.DEVICE}
             self.present -= {i.id for i in script.admitted.items} - ids
             script.admitted = admitted
         effects = self.feed(script.assignment(admitted, self.version))
@@ -602,13 +632,25 @@ class EnrollmentLife(RuleBasedStateMachine):
         self._take(Restarted(planned=True))
 
 
+def _fits(item: AssignedItem) -> bool:
+    return (item.install_rules.requirements.processors or 0) <= 4
+
+
 def _but_for_time(progress: Progress) -> Progress:
     return progress.model_copy(update={"attempt_ms": 0, "remaining": None})
 
 
 def _renamed(item: AssignedItem, prefix: str) -> AssignedItem:
     needs = tuple(prefix + needed for needed in item.depends_on)
-    return item.model_copy(update={"id": prefix + item.id, "depends_on": needs})
+    rules = item.install_rules
+    older = tuple(Superseded(id=prefix + old.id) for old in rules.supersedes)
+    return item.model_copy(
+        update={
+            "id": prefix + item.id,
+            "depends_on": needs,
+            "rules": rules.model_copy(update={"supersedes": older}),
+        }
+    )
 
 
 def _needing_only(item: AssignedItem, ids: set[str]) -> AssignedItem:
