@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -21,8 +25,11 @@ from agent.wire.vocabulary import EnrollmentType, PersonAction, Variant
 
 if TYPE_CHECKING:
     from agent.assembly import Agent, AgentPlan, WatchPlan
+    from agent.core.explanation import Explanation
+    from agent.journal import JournalReader
     from agent.runtime.driver import Driver, Outcome
     from agent.runtime.watcher import Watcher
+    from agent.wire.assignment import Admitted, Refused
     from agent.wire.progress import Progress, Reporting
 
 T = TypeVar("T")
@@ -97,6 +104,10 @@ def run(
         typer.Option(help="A JSON file with an ESP profile that replaces the assignment's."),
     ] = None,
     state_dir: StateDir = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(help="Where log archives are written; by default `logs` beside the journal."),
+    ] = None,
     endpoint: Annotated[str | None, typer.Option(help="What carries out the steps.")] = None,
     speed: Annotated[
         float | None, typer.Option(help="Device time per real time, for a simulated endpoint.")
@@ -152,6 +163,7 @@ def run(
             identity=identity,
             tenant=tenant,
             state_dir=state_dir,
+            logs=logs,
             endpoint=endpoint,
             speed=speed,
             linger=linger,
@@ -161,7 +173,7 @@ def run(
         if set_aside:
             _set_aside(plan.journal_file)
         has_screen = not no_screen and not as_json and sys.stdout.isatty() and sys.stdin.isatty()
-        _log_to(plan.state_dir / "agent.log" if has_screen else None, settings.log_level)
+        _log_to(settings.log_level, file=plan.log_file, on_stderr=not has_screen)
         agent = assembly.build_agent(plan)
     outcome = _on_a_loop(
         _run(
@@ -229,7 +241,7 @@ def watch(
         settings = _settings(broker=broker, identity=identity, tenant=tenant)
         plan = _watch_plan(settings, device)
     once = once or as_json or not sys.stdout.isatty()
-    _log_to(None, settings.log_level if once else "CRITICAL")
+    _log_to(settings.log_level if once else "CRITICAL")
     with _told():
         found = _on_a_loop(_watch(plan, once=once, wait_s=wait))
     if once:
@@ -238,29 +250,82 @@ def watch(
 
 @app.command(epilog=EPILOG)
 def replay(
-    journal: Annotated[Path, typer.Argument(help="A journal file.")],
+    journal: Annotated[Path, typer.Argument(help="A journal file, or a log archive.")],
     device: Annotated[
         str | None, typer.Option(help="One device of a journal that holds many.")
     ] = None,
+    no_screen: Annotated[
+        bool, typer.Option("--no-screen", help="Print one line for each input instead of playing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell, input by input, what a device did: from its journal, which is only read.
+    """Play back, on the screen, what a device did: from its journal or a log archive, which is only read.
 
-    Example: esp-agent replay ~/.local/state/esp-agent/LAPTOP-7.journal.sqlite3
+    Without a terminal it prints one line for each input. A journal that lost its end is played as far as it goes; what
+    is missing is told, and the exit code is 1 then.
+
+    \b
+    Examples:
+      esp-agent replay ~/.local/state/esp-agent/LAPTOP-7.journal.sqlite3
+      esp-agent replay LAPTOP-7-20261121T082640Z.zip --json
     """
-    from agent.journal import devices_of, iterate_entries
-    from agent.replay import moments
+    from agent.journal import read_journal
+    from agent.log_archive import journal_in
 
-    with _told():
-        names = devices_of(journal)
+    with _told(), journal_in(journal) as file, read_journal(file) as reader:
+        names = reader.devices()
         if device is not None and device not in names:
             _fail(f"{journal}: holds no device '{device}'", ExitCode.NOTHING_KNOWN)
-        for name in [device] if device is not None else names:
-            if not as_json:
-                typer.echo(name)
-            for moment in moments(entry for _, entry in iterate_entries(journal, name)):
-                line = {"device": name, **moment.as_json()}
-                typer.echo(json.dumps(line) if as_json else f"  {moment.as_line()}")
+        if not names:
+            _fail(f"{journal}: nothing has been recorded in it yet", ExitCode.NOTHING_KNOWN)
+        names = names if device is None else [device]
+        if not no_screen and not as_json and sys.stdout.isatty() and sys.stdin.isatty():
+            _play(reader, names)
+        else:
+            _print_replay(reader, names, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+def explain(
+    assignment: Annotated[
+        Path, typer.Option(help="A JSON file with an assignment, or just its decision.")
+    ],
+    platform: Annotated[
+        EnrollmentType | None, typer.Option(help="How the device enrolls.", show_choices=True)
+    ] = None,
+    variant: Annotated[
+        Variant, typer.Option(help="A variant of the enrollment type.")
+    ] = Variant.STANDARD,
+    os_version: Annotated[
+        str | None, typer.Option(help="The device's full version, such as 10.0.22631.")
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file with an ESP profile that replaces the assignment's."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how an assignment would act on a device, and why: every setting, and every item in its role.
+
+    Example: esp-agent explain --assignment docs/examples/assignment.json --platform windows_autopilot
+    """
+    from agent import assembly
+    from agent.core.explanation import EXPLANATION_CODEC, explanation_lines, wrapped
+    from agent.wire.assignment import Refused
+
+    with _told():
+        settings = _settings(platform=platform, os_version=os_version)
+        decision = _with_profile(assembly.load_assignment(assignment).decision, profile)
+        if isinstance(decision, Refused):
+            _tell_refusal(decision, as_json=as_json)
+            return
+        explained = _explained(settings, variant, decision, assignment)
+    if as_json:
+        typer.echo(EXPLANATION_CODEC.dumps(explained).decode())
+        return
+    way = f"{explained.enrollment_type.label}, {variant.value.replace('_', '-')}"
+    head = wrapped(f"{explained.profile_name} on {way}", 0)
+    typer.echo("\n".join([*head, "", *explanation_lines(explained)]))
 
 
 @app.command("transitions")
@@ -271,6 +336,21 @@ def print_transitions() -> None:
     typer.echo("| mode | event | then |\n|---|---|---|")
     for mode, event, then in transitions():
         typer.echo(f"| {mode} | {event} | {then} |")
+
+
+@app.command("flows")
+def print_flows() -> None:
+    """Print the steps of every way of enrolling, with who waits for whom and how long, as tables in Markdown."""
+    from agent.core.flows import EXPIRIES, FLOWS, described
+
+    for (kind, variant), flow in FLOWS.items():
+        typer.echo(f"\n## {kind.label}, {variant.label}\n")
+        typer.echo("| phase | row | step | particulars |\n|---|---|---|---|")
+        for cells in described(flow):
+            typer.echo(f"| {' | '.join(cells)} |")
+    typer.echo("\n## What expires\n")
+    for expiry in EXPIRIES:
+        typer.echo(f"- `{expiry.opens}` to `{expiry.closes}`, {expiry.limit_min} min: {expiry.note}")
 
 
 @app.command()
@@ -315,6 +395,16 @@ def _settings(**given: Any) -> AgentSettings:
         _fail(f"{flag}: {first['msg']}; correct it")
 
 
+def _check_variant(platform: EnrollmentType, variant: Variant) -> None:
+    from agent import assembly
+    from agent.core.flows import flow_of
+
+    try:
+        flow_of(platform, variant)
+    except ValueError as error:
+        raise assembly.BadInput(f"--variant: {error}") from None
+
+
 def _plan(
     settings: AgentSettings,
     assignment: Path | None,
@@ -325,9 +415,8 @@ def _plan(
 ) -> AgentPlan:
     from agent import assembly
 
-    if settings.platform is None:
-        kinds = ", ".join(kind.value for kind in EnrollmentType)
-        raise assembly.BadInput(f"--platform is missing; say how this endpoint enrolls: {kinds}")
+    platform = _platform(settings)
+    _check_variant(platform, variant)
     identity = assembly.load_identity(settings.identity) if settings.identity else None
     local = assembly.load_assignment(assignment) if assignment else None
     broker = settings.broker or (identity.broker if identity else None)
@@ -343,7 +432,7 @@ def _plan(
     named = settings.device or (identity.device if identity else None) or (local and local.device)
     return assembly.AgentPlan(
         device=assembly.check_device(named or _host_name()),
-        enrollment_type=settings.platform,
+        enrollment_type=platform,
         variant=variant,
         user=settings.user,
         os_version=settings.os_version,
@@ -353,6 +442,7 @@ def _plan(
         identity_file=settings.identity,
         decision=decision,
         state_dir=settings.state_dir.expanduser(),
+        logs=settings.logs.expanduser() if settings.logs else None,
         endpoint=settings.endpoint,
         speed=settings.speed,
         seed=seed,
@@ -360,6 +450,15 @@ def _plan(
         linger_ms=None if settings.linger is None else int(settings.linger * 1000),
         exit_on_release=exit_on_release,
     )
+
+
+def _platform(settings: AgentSettings) -> EnrollmentType:
+    from agent.assembly import BadInput
+
+    if settings.platform is None:
+        kinds = ", ".join(kind.value for kind in EnrollmentType)
+        raise BadInput(f"--platform is missing; say how this endpoint enrolls: {kinds}")
+    return settings.platform
 
 
 def _with_profile(decision: Any, profile: Path | None) -> Any:
@@ -373,6 +472,34 @@ def _with_profile(decision: Any, profile: Path | None) -> Any:
             "--profile: the assignment refuses the device, so there is no profile to replace"
         )
     return decision.model_copy(update={"profile": assembly.load_profile(profile)})
+
+
+def _explained(
+    settings: AgentSettings, variant: Variant, admitted: Admitted, file: Path
+) -> Explanation:
+    from agent.assembly import BadInput
+    from agent.core.events import DeviceFacts
+    from agent.core.explanation import asks_for_version, explain
+
+    platform = _platform(settings)
+    _check_variant(platform, variant)
+    asking = asks_for_version(admitted.items)
+    if settings.os_version is None and asking is not None:
+        raise BadInput(
+            f"--os-version is missing; {asking} asks for a minimum, so give one such as 10.0.22631"
+        )
+    facts = DeviceFacts(
+        device=settings.device or "device",
+        enrollment_type=platform,
+        variant=variant,
+        platform=platform.label,
+        os_version=settings.os_version or "",
+        agent_version=VERSION,
+    )
+    try:
+        return explain(facts, admitted)
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}") from None
 
 
 def _watch_plan(settings: AgentSettings, device: str) -> WatchPlan:
@@ -472,9 +599,10 @@ async def _run_with_screen(
 
 
 async def _print_progress(driver: Driver) -> None:
+    from agent.screen.logs import logs_sentence
     from agent.screen.plain import plain_line
 
-    last, problem = "", ""
+    last, problem, logs = "", "", None
     async for progress, reporting in driver.snapshots():
         told = _without_time(progress)
         if told != last:
@@ -483,6 +611,9 @@ async def _print_progress(driver: Driver) -> None:
         if reporting.problem and reporting.problem != problem:
             typer.echo(reporting.problem, err=True)
         problem = reporting.problem
+        if progress.logs is not None and progress.logs != logs:
+            typer.echo(logs_sentence(progress.logs), err=True)
+        logs = progress.logs
 
 
 def _without_time(progress: Progress) -> str:
@@ -519,6 +650,15 @@ def _tell_outcome(device: str, outcome: Outcome, *, as_json: bool) -> None:
     failure = outcome.failure
     why = f". Error {failure.code}: {failure.person}" if failure else ""
     typer.echo(f"{device}: {end or 'not finished'}, gate {outcome.gate.value}{left}{why}")
+
+
+def _tell_refusal(refused: Refused, *, as_json: bool) -> None:
+    failure = refused.failure
+    if as_json:
+        typer.echo(refused.model_dump_json())
+        return
+    typer.echo(f"The device is refused with {failure.code}: {failure.engineer}")
+    typer.echo("It shows the reason, and nothing is installed.")
 
 
 # Watching.
@@ -562,6 +702,43 @@ def _tell_snapshot(device: str, found: tuple[Progress, Reporting] | None, *, as_
         typer.echo(plain_page(progress, reporting))
 
 
+# Replaying.
+
+
+def _play(reader: JournalReader, names: list[str]) -> None:
+    from agent.replay import Recordings
+    from agent.screen.recorder import RecorderApp
+
+    recorder = RecorderApp(Recordings(reader, names, VERSION))
+    _on_a_loop(recorder.run_async())
+    # On a small terminal the bar had room for a part of them only.
+    if (tape := recorder.player.tape) is not None:
+        for note in tape.notes:
+            typer.echo(f"{tape.device}: {note}", err=True)
+
+
+def _print_replay(reader: JournalReader, names: list[str], *, as_json: bool) -> None:
+    from agent.replay import moments, told_otherwise
+
+    whole = True
+    for name in names:
+        if not as_json:
+            typer.echo(name)
+        inputs = reader.inputs(name)
+        differs = None
+        for moment in moments(inputs.entries):
+            differs = differs or (moment.entry if moment.differs else None)
+            line = {"device": name, **moment.as_json()}
+            typer.echo(json.dumps(line) if as_json else f"  {moment.as_line()}")
+        if differs is not None:
+            typer.echo(f"{name}: {told_otherwise(differs, VERSION)}", err=True)
+        if inputs.missing:
+            whole = False
+            typer.echo(f"{name}: {inputs.missing}", err=True)
+    if not whole:
+        raise typer.Exit(ExitCode.FAILED_TO_RUN)
+
+
 # Telling.
 
 
@@ -589,27 +766,80 @@ def _fail(sentence: str, code: ExitCode = ExitCode.BAD_INPUT) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _log_to(path: Path | None, level: str) -> None:
-    """Structured logs: on stderr, or in a file while the screen has the terminal."""
-    import logging
+def _log_to(level: str, *, file: Path | None = None, on_stderr: bool = True) -> None:
+    """Structured logs: on stderr, unless the screen has the terminal, and in a file that a log archive takes.
 
+    Raises `BadInput` when the file can't be written.
+    """
+    known = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    handlers: list[logging.Handler] = []
+    if on_stderr:
+        handlers.append(_on_stderr(known))
+    if file is not None:
+        handlers.append(_in_file(file))
+    logging.basicConfig(level=known, handlers=handlers, force=True)
+
+
+def _on_stderr(level: int) -> logging.Handler:
+    """Warnings beside the progress lines; everything when somebody asks for DEBUG."""
     import structlog
 
-    formatter = structlog.stdlib.ProcessorFormatter(
+    handler = logging.StreamHandler()
+    handler.setLevel(level if level < logging.INFO else max(level, logging.WARNING))
+    handler.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())))
+    return handler
+
+
+class _LogFile(RotatingFileHandler):
+    """A log file whose disk may be full: lines are lost then, and the page or the terminal stays as it is."""
+
+    def _open(self) -> TextIOWrapper:
+        """Open it for its owner alone, as every file of the journal is; also after a rotation."""
+        return open(
+            self.baseFilename,
+            "a",
+            encoding=self.encoding,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Lose the line; that the disk is full is told by the journal."""
+        del record
+
+
+def _in_file(path: Path) -> logging.Handler:
+    """A log that survives a restart and never takes more room than stated."""
+    import structlog
+
+    from agent.assembly import BadInput
+    from agent.log_archive import LOG_FILE_BYTES, LOGS_ROTATED
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(
+            path, maxBytes=LOG_FILE_BYTES, backupCount=LOGS_ROTATED, encoding="utf-8"
+        )
+    except OSError as error:
+        raise BadInput(
+            f"{path}: the log can't be written there ({error.strerror}); name another --state-dir"
+        ) from error
+    handler.setFormatter(
+        _formatter(
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        )
+    )
+    return handler
+
+
+def _formatter(*last: Any) -> logging.Formatter:
+    import structlog
+
+    return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso"),
         ],
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.dev.ConsoleRenderer(colors=path is None and sys.stderr.isatty()),
-        ],
-    )
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.StreamHandler() if path is None else logging.FileHandler(path)
-    handler.setFormatter(formatter)
-    known = logging.getLevelNamesMapping()
-    logging.basicConfig(
-        level=known.get(level.upper(), logging.INFO), handlers=[handler], force=True
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )

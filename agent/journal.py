@@ -415,7 +415,10 @@ class JournalReader:
     def _key(self, device: str) -> int:
         # The index over the names may be torn where the table is not.
         rows = self._connection.execute("SELECT id, name FROM device ORDER BY id")
-        return next(int(key) for key, name in rows if name == device)
+        for key, name in rows:
+            if name == device:
+                return int(key)
+        raise _torn(self._path, f"it names no device '{device}'")
 
     def _missing(self, key: int, first: int, reason: str) -> str:
         last = None
@@ -457,17 +460,34 @@ def _open_aside(path: Path, folder: Path) -> sqlite3.Connection:
         # The side files are there already, and only SQLite itself sees what an agent is writing as one whole.
         return _connect(path, "ro")
     log = path.with_name(f"{path.name}-wal")
-    if not log.exists() or log.stat().st_size == 0:
+    has_log = log.exists() and log.stat().st_size > 0
+    part_bytes = _part_bytes(path)
+    if not has_log and not part_bytes:
         return _connect(path, "ro", immutable=True)
     copy = folder / path.name
     try:
         shutil.copyfile(path, copy)
-        shutil.copyfile(log, copy.with_name(log.name))
+        # Of a page that is there in part SQLite would read the rest as zeros, and take them for what was written.
+        os.truncate(copy, copy.stat().st_size - part_bytes)
+        if has_log:
+            shutil.copyfile(log, copy.with_name(log.name))
     except OSError as error:
         raise JournalUnreadable(
             f"{path}: cannot be copied to {folder} ({error.strerror}); make room there, or set TMPDIR"
         ) from error
     return _connect(copy, "rw")
+
+
+def _part_bytes(path: Path) -> int:
+    """How much of a last page is there that is not there as a whole (https://sqlite.org/fileformat.html, 1.3.2)."""
+    try:
+        with path.open("rb") as file:
+            named = int.from_bytes(file.read(18)[16:18], "big")
+        return path.stat().st_size % (65_536 if named == 1 else max(named, 1))
+    except OSError as error:
+        raise JournalUnreadable(
+            f"{path}: cannot be read ({error.strerror}); check who may read it"
+        ) from error
 
 
 def _is_in_use(path: Path) -> bool:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from agent.core.effects import Effect, Report
 from agent.core.enrollment import Enrollment
 from agent.core.events import EVENT_CODEC, Event
-from agent.runtime.ports import Entry
+from agent.core.fingerprint import is_told_otherwise
+from agent.journal import JournalReader, ReadInputs
+from agent.replay_words import input_words, report_words
+from agent.runtime.ports import Entry, JournalUnreadable
+from agent.screen.recorder_ports import Mark, Scene
+from agent.wire import events as wire
 from agent.wire.progress import Progress
+from agent.wire.vocabulary import SUCCESS_STATES, EndState, ItemState, Phase, RowState
+
+STATE_INPUTS: Final = 64
+"""The fold is kept each so many inputs at least, so that going back folds no more than these again."""
+STATES_MAX: Final = 512
+"""So many folds are kept at most, whatever the length of the recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,8 @@ class Moment:
     progress: Progress
     effects: tuple[str, ...]
     """The names of what it caused, in order."""
+    differs: bool = False
+    """Whether the version that wrote the journal told this moment otherwise."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs; times in milliseconds."""
@@ -36,6 +51,7 @@ class Moment:
             "percent": self.progress.percent,
             "gate": self.progress.gate.value,
             "end_state": self.progress.end_state and self.progress.end_state.value,
+            "differs": self.differs,
         }
 
     def as_line(self) -> str:
@@ -52,7 +68,9 @@ def moments(entries: Iterable[Entry]) -> Iterator[Moment]:
     machine = Enrollment()
     for entry in entries:
         effects = machine.handle(entry.event, entry.at_ms)
-        yield Moment(entry, machine.progress, tuple(type(e).__name__ for e in effects))
+        names = tuple(type(e).__name__ for e in effects)
+        differs = is_told_otherwise(entry.digest, machine)
+        yield Moment(entry, machine.progress, names, differs)
 
 
 def last_progress(entries: Iterable[Entry]) -> Progress | None:
@@ -61,6 +79,185 @@ def last_progress(entries: Iterable[Entry]) -> Progress | None:
     for entry in entries:
         machine.handle(entry.event, entry.at_ms)
     return machine.progress if machine.attempt is not None else None
+
+
+class Recording:
+    """The recording of one device, to be looked at in any order; a place counts its inputs from 0.
+
+    Folding begins at the nearest state that was kept before the place asked for; what is kept is bounded.
+    """
+
+    def __init__(self, inputs: ReadInputs, version: str) -> None:
+        """Fold all inputs once; `version` is the one of this program."""
+        self.device = inputs.device
+        self.marks: list[Mark] = []
+        self._entries = inputs.entries
+        self._spacing = max(STATE_INPUTS, -(-len(inputs.entries) // STATES_MAX))
+        self._states: list[bytes] = []
+        self._names: dict[str, str] = {}
+        """Of all items that were ever reported, by id."""
+        self._agreed: list[int] = []
+        """The inputs whose fingerprints agree, up to the first that does not."""
+        self._differs: Entry | None = None
+        stopped = self._fold_all()
+        self.notes = tuple(filter(None, (inputs.missing, stopped, self._told_of_versions(version))))
+        self._machine, self._place = Enrollment(), -1
+        self._effects: Sequence[Effect] = ()
+
+    def scene(self, place: int) -> Scene:
+        """What happened at a place, in plain words."""
+        self._go(place)
+        return Scene(
+            input_words(self._entries[place].event, self._names),
+            tuple(report_words(body, self._names) for body in _bodies(self._effects)),
+        )
+
+    def progress(self, place: int, passed_ms: int) -> Progress:
+        """What the device looked like so long after a place."""
+        self._go(place)
+        over = self._machine.end_state is not None
+        return self._machine.progress_after(0 if over else passed_ms)
+
+    def _go(self, place: int) -> None:
+        if place == self._place:
+            return
+        kept = place // self._spacing
+        if not kept * self._spacing <= self._place + 1 <= place:
+            self._machine = pickle.loads(self._states[kept])  # noqa: S301 - written below, in this process
+            self._place = kept * self._spacing - 1
+        for entry in self._entries[self._place + 1 : place + 1]:
+            self._effects = self._machine.handle(entry.event, entry.at_ms)
+        self._place = place
+
+    def _fold_all(self) -> str:
+        """Lay out the recording; why it stops early, or nothing."""
+        machine, marker = Enrollment(), _Marker()
+        for place, entry in enumerate(self._entries):
+            if place % self._spacing == 0:
+                self._states.append(pickle.dumps(machine))
+            try:
+                effects = machine.handle(entry.event, entry.at_ms)
+                self._compare(entry, machine)
+            except Exception as error:  # noqa: BLE001 - whatever another version wrote, this one tells what it can
+                return _not_understood(entry, f"{type(error).__name__}: {error}")
+            if machine.attempt is None:
+                return _not_understood(entry, "no attempt has begun")
+            bodies = _bodies(effects)
+            self.marks.append(marker.mark(entry, bodies))
+            self._names |= {b.item: b.name for b in bodies if isinstance(b, wire.ItemChanged)}
+        return ""
+
+    def _compare(self, entry: Entry, machine: Enrollment) -> None:
+        if entry.digest is None or self._differs is not None:
+            return
+        if is_told_otherwise(entry.digest, machine):
+            self._differs = entry
+        else:
+            self._agreed.append(entry.n)
+
+    def _told_of_versions(self, version: str) -> str:
+        if self._differs is not None:
+            return told_otherwise(self._differs, version, self._agreed[-1] if self._agreed else 0)
+        others = sorted({e.machine_version for e in self._entries} - {version})
+        if not others:
+            return ""
+        count = len(self._agreed)
+        where = "one place" if count == 1 else f"{count} places"
+        found = (
+            f"it agrees at the {where} that can be compared" if count else "nothing can be compared"
+        )
+        return (
+            f"Recorded by version {', '.join(others)}, told by version {version}, "
+            f"which may tell it otherwise: {found}"
+        )
+
+
+class Recordings:
+    """The recordings of all devices of a journal."""
+
+    def __init__(self, reader: JournalReader, devices: Sequence[str], version: str) -> None:
+        self.devices = devices
+        self._reader = reader
+        self._version = version
+
+    def tape(self, device: str) -> Recording:
+        """Read and fold one of them; takes as long as its inputs are many."""
+        try:
+            inputs = self._reader.inputs(device)
+        except JournalUnreadable as error:
+            inputs = ReadInputs(device, (), f"Nothing of {device} can be read ({error})")
+        return Recording(inputs, self._version)
+
+
+def told_otherwise(entry: Entry, version: str, agreed: int = 0) -> str:
+    """That a version tells a recording otherwise than the device saw it.
+
+    `entry` is the first whose fingerprint differs, `agreed` the last input before it whose fingerprint agrees.
+    """
+    since = f"input {agreed + 1} to {entry.n}" if agreed + 1 < entry.n else f"input {entry.n}"
+    return (
+        f"From {since} on, version {version} tells this otherwise than version {entry.machine_version} "
+        "did on the device"
+    )
+
+
+def _not_understood(entry: Entry, reason: str) -> str:
+    return f"Input {entry.n} and all after it are not understood by this version ({reason})"
+
+
+def _bodies(effects: Iterable[Effect]) -> list[wire.Body]:
+    return [effect.body for effect in effects if isinstance(effect, Report)]
+
+
+class _Marker:
+    """Follows attempts and phases by what is reported."""
+
+    def __init__(self) -> None:
+        self._attempt = 0
+        self._phase: Phase | None = None
+
+    def mark(self, entry: Entry, bodies: Sequence[wire.Body]) -> Mark:
+        begins, ends = False, None
+        for body in bodies:
+            match body:
+                case wire.AttemptStarted(number=number):
+                    begins, self._attempt, self._phase = True, number, None
+                case wire.PhaseChanged(phase=phase, state=RowState.IN_PROGRESS):
+                    self._phase = phase
+                case wire.AttemptEnded(end_state=end_state):
+                    ends = end_state
+                case _:
+                    pass
+        made = Mark(
+            at_ms=entry.at_ms,
+            wall_ms=entry.wall_ms,
+            attempt=self._attempt,
+            begins=begins,
+            phase=self._phase,
+            changes=any(not isinstance(body, wire.ItemAdvanced) for body in bodies),
+            fails=any(map(_is_failure, bodies)),
+            ends=ends,
+        )
+        if ends is not None and not begins:
+            self._phase = None
+        return made
+
+
+_FAILED_STATES: Final = frozenset({ItemState.FAILED, ItemState.TIMED_OUT, ItemState.NOT_DETECTED})
+_ENDED_AS_WANTED: Final = SUCCESS_STATES | {EndState.RESET, EndState.SUPERSEDED}
+
+
+def _is_failure(body: wire.Body) -> bool:
+    match body:
+        case wire.ItemChanged(state=state, failure=failure):
+            failed_try = state is ItemState.WAITING_TO_RETRY and failure is not None
+            return state in _FAILED_STATES or failed_try
+        case wire.ErrorScreenShown():
+            return True
+        case wire.AttemptEnded(end_state=end_state):
+            return end_state not in _ENDED_AS_WANTED
+        case _:
+            return False
 
 
 def clock_text(at_ms: int) -> str:

@@ -216,6 +216,11 @@ class Driver:
         return {**self._reception.refused, **nonsense}
 
     @property
+    def is_storing(self) -> bool:
+        """False while nothing goes on because the journal can't be written."""
+        return not self._storage_problem
+
+    @property
     def stream(self) -> str:
         """The id of this journal's stream of reports."""
         return self._outbox.stream

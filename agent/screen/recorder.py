@@ -13,11 +13,12 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.timer import Timer
 
 from agent.screen.app import EspApp
 from agent.screen.frame import Frame
 from agent.screen.items import ItemList
-from agent.screen.lines import Line, Tone, line
+from agent.screen.lines import Line, Tone, clip, line, width_of
 from agent.screen.list_pane import ListPane
 from agent.screen.notice_pane import NoticePane
 from agent.screen.page import Viewer
@@ -30,6 +31,8 @@ from agent.screen.theme import THEMES
 from agent.wire.progress import Progress
 
 TICK_S: Final = 0.1
+TOLD_S: Final = 2.0
+"""How long a sentence stands before the keys."""
 REPORT_LINES: Final = 1
 ROOMY_REPORT_LINES: Final = 3
 BAR_LINES: Final = 4
@@ -86,6 +89,8 @@ class RecorderScreen(EspScreen):
         self._steady = steady
         self._ticked_s = steady()
         self._time_line: TimeLine | None = None
+        self._told = ""
+        self._told_for: Timer | None = None
         self._look_at(0, zone)
 
     def compose(self) -> ComposeResult:
@@ -172,15 +177,17 @@ class RecorderScreen(EspScreen):
         return progress.percent
 
     def _draw_hints(self) -> None:
-        said = keys(
+        width = self._frame.width
+        told = line(f"! {self._told}   " if self._told else "", Tone.WARN)
+        named = keys(
             self._player,
-            self._frame.width,
+            width - width_of(told),
             several=len(self._shelf.devices) > 1,
             everything=self._everything,
             following=self.query_one(ListPane).following,
             own_theme=self.app.theme in THEMES,
         )
-        self.query_one("#hints", Painted).show((said,))
+        self.query_one("#hints", Painted).show((clip((*told, *named), width),))
 
     def action_play(self) -> None:
         """Play or pause."""
@@ -202,7 +209,15 @@ class RecorderScreen(EspScreen):
             self._tell(f"Nothing fails {'after' if forward else 'before'} this input.")
 
     def _tell(self, sentence: str) -> None:
-        self.notify(sentence, timeout=2, markup=False)
+        """Say something before the keys for a moment; a message over the page would hide what it is about."""
+        if self._told_for is not None:
+            self._told_for.stop()
+        self._told, self._told_for = sentence, self.set_timer(TOLD_S, self._untell)
+        self._draw_hints()
+
+    def _untell(self) -> None:
+        self._told = ""
+        self._draw_hints()
 
     def action_speed(self, steps: int) -> None:
         """Faster or slower."""

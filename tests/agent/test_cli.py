@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -13,8 +15,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli import _on_a_loop, _stop_on_signals, app
+from agent.cli import _in_file, _on_a_loop, _stop_on_signals, app
 from agent.exit_codes import ExitCode, exit_code_of
+from agent.log_archive import LOG_FILE_BYTES
 from agent.settings import VERSION
 from agent.wire.vocabulary import EndState, Gate
 from broker_config.access import Role
@@ -105,6 +108,60 @@ def test_a_device_enrolls_from_a_file_and_is_looked_at_afterwards(
 
     again = enroll(tmp_path, assignment, "--json")
     assert json.loads(again.stdout)["attempt"] == moments[0]["input"]["attempt"]
+
+
+def test_a_damaged_archive_gets_one_sentence(tmp_path: Path) -> None:
+    archive = tmp_path / "PC-1-20261121T082640Z.zip"
+    archive.write_bytes(b"PK\x03\x04 and then nothing")
+    code, out, err = told("replay", archive)
+    assert (code, out) == (ExitCode.FAILED_TO_RUN, "")
+    assert err.startswith(f"esp-agent: {archive}: no log archive, or a damaged one (")
+    assert err.count("\n") == 1
+
+
+def test_a_folder_for_the_log_that_can_t_be_made_gets_one_sentence(
+    tmp_path: Path, assignment: Path
+) -> None:
+    state = tmp_path / "file" / "state"
+    state.parent.touch()
+    code, _, err = told("run", *WINDOWS, "--assignment", assignment, "--state-dir", state)
+    assert code == ExitCode.BAD_INPUT
+    assert err == (
+        f"esp-agent: {state}/PC-1.log: the log can't be written there (Not a directory); "
+        "name another --state-dir\n"
+    )
+
+
+def test_the_log_is_bounded_and_each_line_is_json(tmp_path: Path) -> None:
+    """The newest lines are the ones that stay."""
+    path = tmp_path / "deep" / "PC-1.log"
+    handler = _in_file(path)
+    text = "x" * 1000
+    for n in range(6_000):
+        handler.handle(
+            logging.makeLogRecord({"msg": "%d %s", "args": (n, text), "levelname": "INFO"})
+        )
+    handler.close()
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["PC-1.log", *(f"PC-1.log.{n}" for n in (1, 2, 3))]
+    assert all(file.stat().st_size <= LOG_FILE_BYTES for file in files)
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert last["event"] == f"5999 {text}"
+    assert last["level"] == "info"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_takes_log_lines_and_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the handler would print would stand across the page."""
+    path = tmp_path / "PC-1.log"
+    path.symlink_to("/dev/full")
+    handler = _in_file(path)
+    handler.handle(logging.makeLogRecord({"msg": "lost", "levelname": "INFO"}))
+    assert capsys.readouterr() == ("", "")
+    with contextlib.suppress(OSError):
+        handler.close()
 
 
 @pytest.mark.system

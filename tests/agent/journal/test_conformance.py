@@ -61,7 +61,7 @@ async def test_inputs_come_back_in_order_with_their_stamps(journal: Journal) -> 
     await loaded(journal)
     entries = [
         Entry(1, 10, 1_000, "1.0", Restarted(planned=True)),
-        Entry(2, 10, 1_001, "1.1", DeadlinePassed()),
+        Entry(2, 10, 1_001, "1.1", DeadlinePassed(), "0123456789abcdef"),
     ]
     for entry in entries:
         await journal.commit(DEVICE, Batch(entry=entry))

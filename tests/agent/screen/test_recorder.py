@@ -161,7 +161,12 @@ async def test_a_jump_that_leads_nowhere_is_told() -> None:
     app, _ = recorder(recording(phone()))
     async with app.run_test() as pilot:
         await pressing("n")(pilot)
-        assert [note.message for note in app._notifications] == ["Nothing fails after this input."]
+        (hints,) = shown(app, "#hints")
+        assert hints.startswith("! Nothing fails after this input.   Space play")
+        page = app.screen
+        assert isinstance(page, RecorderScreen)
+        page._untell()
+        assert shown(app, "#hints")[0].startswith("Space play")
 
 
 async def test_an_empty_recording_says_so_and_another_device_follows() -> None:
