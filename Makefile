@@ -19,6 +19,10 @@ LIBRARIES := $(VENV)/.libraries-installed
 PROJECT := $(VENV)/.project-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
+# The mutation tool needs a newer click than the broker allows, so it has an environment of its own.
+MUTATION_VENV := .venv-mutation
+MUTATION_LIBRARIES := $(MUTATION_VENV)/.libraries-installed
+
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -56,6 +60,13 @@ test: lint  ## Format, lint, types, import rule, tests
 	@echo 'tests: pytest'
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
+# Every crash point of every story, and 20,000 random enrollments: a quarter of an hour, with figures at the end.
+.PHONY: nightly
+nightly: setup  ## What takes too long for every change: all crash points, 20,000 random enrollments
+	@echo 'nightly: pytest'
+	@$(BIN)/python -m pytest tests/agent/core/test_crash.py tests/agent/core/test_enrollment_properties.py \
+	  --hypothesis-profile=nightly --hypothesis-show-statistics --timeout=0 $(PYTEST_FLAGS)
+
 .PHONY: lint
 lint: setup  ## Format, lint, types, import rule
 	@echo 'format: ruff format --check'
@@ -68,6 +79,28 @@ lint: setup  ## Format, lint, types, import rule
 	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 agent
 	@echo 'import rule: lint-imports'
 	@$(BIN)/lint-imports --no-logo
+
+.PHONY: mutation
+mutation: $(MUTATION_LIBRARIES)  ## Plant mistakes in agent/core; how many the tests notice
+	@$(MUTATION_VENV)/bin/python -m tests.mutation
+
+$(MUTATION_LIBRARIES): requirements/mutation.txt | setup
+	@echo 'mutation: installing the locked libraries into $(MUTATION_VENV)'
+	@$(BIN)/python -m venv --clear $(MUTATION_VENV)
+	@$(MUTATION_VENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install \
+	  --require-hashes --only-binary :all: -r requirements/mutation.txt
+	@touch $@
+
+VERIFY_FLAGS ?= --seeds 300
+MUTANTS_FLAGS ?= --jobs 2
+
+.PHONY: verify
+verify: setup  ## Simulated worlds full of faults, judged; each is run twice
+	@$(BIN)/esp-sim verify $(VERIFY_FLAGS)
+
+.PHONY: mutants
+mutants: setup  ## Plant bugs in the product; in how many simulated worlds each is noticed, and by what
+	@$(BIN)/python -m tests.simulator.verify.mutants $(MUTANTS_FLAGS)
 
 .PHONY: format
 format: setup  ## Rewrite the code in the project's format
@@ -87,11 +120,13 @@ lock: setup  ## Write requirements/*.txt anew from pyproject.toml
 	echo 'lock: requirements/all.txt' && \
 	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) --all-extras --group dev -o requirements/all.txt && \
 	echo 'lock: requirements/agent.txt' && \
-	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) -c requirements/all.txt -o requirements/agent.txt
+	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) -c requirements/all.txt -o requirements/agent.txt && \
+	echo 'lock: requirements/mutation.txt' && \
+	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) --group mutation -o requirements/mutation.txt
 
 .PHONY: clean
 clean:  ## Remove the environment and everything generated
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf $(VENV) $(MUTATION_VENV) mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

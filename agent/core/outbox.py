@@ -340,7 +340,7 @@ class Outbox:
         effects: list[Effect] = []
         match event:
             case ReportQueued(report=report):
-                self._keep(report, now_ms, effects)
+                self._keep(report, effects)
             case AckArrived():
                 self._acknowledge(event, now_ms, effects)
             case SendingResumed():
@@ -391,7 +391,7 @@ class Outbox:
             return self._runs[0].first
         return min(self._numbered, default=self._next_seq)
 
-    def _keep(self, report: Report, now_ms: int, effects: list[Effect]) -> None:
+    def _keep(self, report: Report, effects: list[Effect]) -> None:
         replaced = self._note_tick(self._next_position, report)
         if replaced is not None:
             self._drop_queued(replaced)
@@ -401,8 +401,6 @@ class Outbox:
         self._bytes += len(content)
         effects.append(KeepReport(self._next_position, report, content))
         self._next_position += 1
-        if self._waiting_since_ms is None:
-            self._waiting_since_ms = now_ms
 
     def _note_tick(self, position: int, report: Report) -> int | None:
         """Remember a tick that may be replaced; the position of the one that this report replaces, if any."""
@@ -431,7 +429,7 @@ class Outbox:
             return
         before = (self._store, self._stored_seq)
         if ack.stored_seq > last_numbered:
-            self._adopt_later_life(ack.stored_seq, now_ms, effects)
+            self._adopt_later_life(ack.stored_seq, effects)
         elif ack.stored_seq > self._stored_seq:
             self._free(ack.stored_seq, now_ms, effects)
         elif ack.stored_seq < self._stored_seq:
@@ -449,7 +447,7 @@ class Outbox:
         if sizes:
             self._runs.append(_Run(first, sizes, now_ms))
             effects.append(MarkAcknowledged(through, now_ms))
-            self._note_progress(now_ms)
+            self._note_progress()
         self._cursor = max(self._cursor, self._base + 1)
 
     def _take_back(self, stored_seq: int, effects: list[Effect]) -> None:
@@ -468,7 +466,7 @@ class Outbox:
                 self._runs.append(replace(run, sizes_bytes=run.sizes_bytes[:stays]))
             yield from enumerate(run.sizes_bytes[stays:], start=run.first + stays)
 
-    def _adopt_later_life(self, stored_seq: int, now_ms: int, effects: list[Effect]) -> None:
+    def _adopt_later_life(self, stored_seq: int, effects: list[Effect]) -> None:
         effects.append(ForgetReports(self._next_seq - 1))
         self._runs.clear()
         self._numbered.clear()
@@ -477,12 +475,12 @@ class Outbox:
         self._next_seq = stored_seq + 1
         self._oldest_held = self._next_seq
         self._cursor = self._next_seq
-        self._note_progress(now_ms)
+        self._note_progress()
 
-    def _note_progress(self, now_ms: int) -> None:
+    def _note_progress(self) -> None:
         self._resends = 0
         self._resend_at_ms = None
-        self._waiting_since_ms = now_ms
+        self._waiting_since_ms = None
 
     def _send_again_if_asked(self, now_ms: int) -> None:
         sent_ms = self._window_sent_ms

@@ -18,6 +18,7 @@ WAYS: dict[LinkState, list[links.Event]] = {
     LinkState.CONNECTING: [links.Started()],
     LinkState.OPEN: [links.Started(), links.ConnectionOpened()],
     LinkState.HOLDING: [links.Started(), links.ConnectionOpened(), OFFLINE],
+    LinkState.RETURNING: [links.Started(), links.ConnectionOpened(), OFFLINE, ONLINE],
     LinkState.WAITING: [links.Started(), LOST],
     LinkState.REFUSED: [links.Started(), REFUSED],
     LinkState.LEAVING: [links.Started(), links.ConnectionOpened(), links.GoodbyeWanted()],
@@ -73,7 +74,7 @@ def test_the_table_prints_as_rows() -> None:
     rows = transition_rows()
     assert ("open", "PeerSeen(online=False)", "holding") in rows
     assert ("idle", "Started", "connecting") in rows
-    assert len(rows) == len(links.TRANSITIONS) + 2
+    assert len(rows) == len(links.TRANSITIONS) + 3
 
 
 def test_every_attempt_has_the_next_session_number_also_after_a_restart() -> None:
@@ -138,12 +139,48 @@ def test_an_offline_collector_is_held_for_and_probed_ever_more_patiently() -> No
     assert spans == [7_500, 15_000, 30_000, 60_000, 120_000, 150_000]
 
 
-@pytest.mark.parametrize("sign", [links.PeerAnswered(), ONLINE])
-def test_a_sign_of_life_ends_the_holding(sign: links.Event) -> None:
+def test_an_answer_ends_the_holding_at_once() -> None:
     link = brought_to(LinkState.HOLDING)
-    assert link.handle(sign, 0) == (links.ResumeSending(),)
+    assert link.handle(links.PeerAnswered(), 0) == (links.ResumeSending(),)
     assert link.state is LinkState.OPEN
     assert link.next_deadline_ms() is None
+
+
+@pytest.mark.parametrize(
+    ("held_ms", "draw", "pause_ms"),
+    [(2_000, 0.0, 0), (2_000, 0.5, 1_000), (40_000, 0.25, 10_000), (3_600_000, 0.5, 30_000)],
+)
+def test_a_link_returns_after_a_share_of_the_time_it_was_held_and_of_a_minute_at_most(
+    held_ms: int, draw: float, pause_ms: int
+) -> None:
+    link = brought_to(LinkState.HOLDING)
+    assert link.handle(links.PeerSeen(online=True, store="s", term=3, draw=draw), held_ms) == ()
+    assert link.next_deadline_ms() == held_ms + pause_ms
+    assert link.handle(DUE, held_ms + pause_ms) == (links.ResumeSending(),)
+    assert (link.state, link.next_deadline_ms()) == (LinkState.OPEN, None)
+
+
+def test_a_thousand_held_links_return_spread_over_the_whole_window() -> None:
+    turns = []
+    for number in range(1_000):
+        link = brought_to(LinkState.HOLDING)
+        online = links.PeerSeen(online=True, store="s", term=3, draw=number / 1_000)
+        link.handle(online, 600_000)
+        # What a returning collector tells each open attempt at once must not call the fleet together.
+        assert link.handle(links.PeerAnswered(), 600_001) == ()
+        turns.append((link.next_deadline_ms() or 0) - 600_000)
+    in_each_second = [sum(1 for turn in turns if turn // 1_000 == s) for s in range(60)]
+    assert sum(in_each_second) == 1_000
+    assert max(in_each_second) <= 17
+
+
+def test_a_collector_that_goes_again_holds_a_returning_link_counted_from_the_first_time() -> None:
+    link = brought_to(LinkState.HOLDING)
+    link.handle(ONLINE, 10_000)
+    assert link.handle(OFFLINE, 11_000) == (links.HoldSending(),)
+    assert link.next_deadline_ms() == 11_000 + 7_500
+    link.handle(links.PeerSeen(online=True, store="s", term=2, draw=0.5), 20_000)
+    assert link.next_deadline_ms() == 20_000 + 10_000
 
 
 def test_a_word_of_an_older_term_is_ignored_unless_the_store_is_another_one() -> None:

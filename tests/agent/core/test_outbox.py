@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -16,72 +16,19 @@ from agent.core.outbox import (
     AckArrived,
     DeadlinePassed,
     DropReport,
-    Effect,
-    Event,
-    FetchReports,
     ForgetReports,
     NumberReport,
-    Outbox,
     OutboxLimits,
     ProbeWanted,
     ReportQueued,
-    ReportsFetched,
     SendingHeld,
     SendingResumed,
     SendReport,
 )
 from agent.wire.codec import digest
 from agent.wire.events import ItemAdvanced, Report
-from tests.agent.fakes import KeptDevice
+from tests.agent.core.outbox_bench import STORE, Bench
 from tests.agent.reports import change, report, tick
-
-STORE = "store-1"
-
-
-class Bench:
-    """An outbox with its journal, and what it wants to send."""
-
-    def __init__(self, limits: OutboxLimits | None = None) -> None:
-        self.limits = limits
-        self.kept = KeptDevice("stream-1")
-        self.outbox = Outbox("stream-1", limits=limits)
-        self.sent: deque[SendReport] = deque()
-        self.replaced = 0
-
-    def feed(self, event: Event, now_ms: int = 0) -> Sequence[Effect]:
-        effects = self.outbox.handle(event, now_ms)
-        for effect in effects:
-            if isinstance(effect, SendReport):
-                self.sent.append(effect)
-            elif not isinstance(effect, FetchReports):
-                self.kept.apply(effect)
-        self.replaced += sum(isinstance(e, DropReport) for e in effects)
-        for effect in effects:
-            if isinstance(effect, FetchReports):
-                self.feed(ReportsFetched(self.kept.fetch(effect.first, effect.last)), now_ms)
-        return effects
-
-    def queue(self, count: int, start: int = 1) -> None:
-        for number in range(start, start + count):
-            self.feed(ReportQueued(report(number)))
-
-    def take_sent(self) -> list[int]:
-        numbers = [send.seq for send in self.sent]
-        self.sent.clear()
-        return numbers
-
-    def waiting(self) -> int:
-        return self.outbox.unacknowledged
-
-    def is_full(self) -> bool:
-        return self.outbox.is_full
-
-    def not_through_since_ms(self) -> int | None:
-        return self.outbox.not_through_since_ms
-
-    def restart(self) -> None:
-        self.outbox = Outbox("stream-1", self.kept.outbox(), self.limits)
-        self.sent.clear()
 
 
 def test_a_report_is_numbered_before_it_may_be_sent_and_the_digest_is_the_audit_s() -> None:
