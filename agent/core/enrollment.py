@@ -12,7 +12,7 @@ phase. Time only enters through `now_ms`; `next_deadline_ms` says when `Deadline
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 from agent.core import effects as do
@@ -94,6 +94,11 @@ _CHOICE_OF_COMMAND: Final = {
 }
 
 
+Handler = Callable[["Enrollment", Any], None]
+
+_time_of = itemgetter(0)
+
+
 class Enrollment:
     """The enrollment of one device, attempt after attempt."""
 
@@ -154,7 +159,8 @@ class Enrollment:
 
     def next_deadline_ms(self) -> int | None:
         """When `DeadlinePassed` is due, in device running time."""
-        return min((at_ms for at_ms, _ in self._deadlines()), default=None)
+        found = self._deadlines()
+        return min(found, key=_time_of)[0] if found else None
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event at one moment; the effects are to be carried out in order, after they are durable."""
@@ -292,13 +298,10 @@ class Enrollment:
         attempt = self._turn.attempt
         while attempt.mode is Mode.WORKING:
             items = attempt.in_phase()
-            failed = next((i for i in items if i.plan.blocking and i.is_unsatisfied), None)
-            if failed is not None:
-                assert failed.failure is not None, "an unsatisfied item says why"
-                if failed.plan.step.wipes_on_failure:
-                    self._reset(failed.failure)
-                else:
-                    self._stop(failed.failure)
+            failed = [i for i in items if i.plan.blocking and i.is_unsatisfied]
+            news = next((i for i in failed if not i.is_left), None)
+            if news is not None:
+                self._fail(news)
             elif any(i.state is ItemState.REBOOT_REQUIRED for i in items):
                 if any(i.is_working for i in items):
                     return
@@ -309,10 +312,19 @@ class Enrollment:
                 return
             elif self._owes_restart():
                 self._reboot(RebootKind.SOFT)
-            elif all(i.is_settled for i in items):
-                self._finish_phase(items)
-            else:
+            elif not all(i.is_settled for i in items):
                 return
+            elif failed:
+                self._fail(failed[0])
+            else:
+                self._finish_phase(items)
+
+    def _fail(self, item: ItemRun) -> None:
+        assert item.failure is not None, "an unsatisfied item says why"
+        if item.plan.step.wipes_on_failure:
+            self._reset(item.failure)
+        else:
+            self._stop(item.failure)
 
     def _owes_restart(self) -> bool:
         """Whether a restart was put off to the end of this phase."""
@@ -326,6 +338,7 @@ class Enrollment:
                 continue
             hopeless = self._hopeless(item)
             if hopeless is not None:
+                item.is_left = any(attempt.items[n].is_left for n in item.plan.needs)
                 settle(self._turn, item, ItemState.CANCELLED, hopeless)
                 return True
             if attempt.lane_is_free(item.plan.lane):
@@ -519,7 +532,7 @@ class Enrollment:
             case Choice.TRY_AGAIN:
                 self._retry([i for i in self._turn.attempt.in_phase() if not i.is_satisfied])
             case Choice.TRY_ITEM_AGAIN:
-                self._retry([i for i in self._turn.attempt.in_phase() if self._hangs_on(i, item)])
+                self._retry([i for i in self._turn.attempt.in_phase() if i.plan.id == item])
             case Choice.CONTINUE_ANYWAY:
                 self._bypass(GateCause.CONTINUED_ANYWAY)
             case Choice.RESET_DEVICE:
@@ -530,28 +543,37 @@ class Enrollment:
                 self._collect_logs(command)
         return None
 
-    def _hangs_on(self, item: ItemRun, name: str | None) -> bool:
-        """The item itself, or one that was given up because of it."""
-        return item.plan.id == name or (
-            item.is_unsatisfied and name in item.plan.needs and item.state is ItemState.CANCELLED
-        )
-
     def _retry(self, items: list[ItemRun]) -> None:
-        """Back to work with a new budget; what is there already will be detected."""
+        """Back to work with a new budget; what is there already will be detected.
+
+        Other items that failed are left as they are, and bring the error screen back once nothing else can be done.
+        """
         attempt = self._turn.attempt
-        assert attempt.phase is not None, "only a phase is tried again"
-        for item in items:
-            if item.is_unsatisfied:
-                try_anew(self._turn, item)
+        for item in attempt.in_phase():
+            item.is_left = item.is_unsatisfied
+        for item in self._with_needs(items):
+            item.is_left = False
+            item.phase = attempt.running_phase
+            try_anew(self._turn, item)
         attempt.mode = Mode.WORKING
         attempt.retried = True
         attempt.failure = None
         attempt.wait_deadline_ms = None
         # How long the error screen was up is nobody's silence.
         attempt.spans = dict.fromkeys(attempt.spans, self._turn.now_ms + SPAN_LIMIT_MS)
-        self._set_phase(attempt.phase, RowState.IN_PROGRESS)
+        self._set_phase(attempt.running_phase, RowState.IN_PROGRESS)
         self._open_budget()
         self._advance()
+
+    def _with_needs(self, items: list[ItemRun]) -> list[ItemRun]:
+        """Those that failed among these items and all that they need, of earlier phases too."""
+        waiting, found = list(items), dict[str, ItemRun]()
+        while waiting:
+            item = waiting.pop()
+            if item.is_unsatisfied and item.plan.id not in found:
+                found[item.plan.id] = item
+                waiting += [self._turn.attempt.items[n] for n in item.plan.needs]
+        return list(found.values())
 
     def _bypass(self, cause: GateCause) -> None:
         self._set_gate(Gate.BYPASSED, cause)
@@ -733,49 +755,54 @@ class Enrollment:
 
     # Deadlines.
 
-    def _deadlines(self) -> Iterator[tuple[int, Callable[[], None]]]:
-        """Every deadline that can be the next, with what happens at it; those of equal time happen in this order.
+    def _deadlines(self) -> list[tuple[int, Handler, Any]]:
+        """Every deadline that can be the next, what happens at it and to what; those of equal time happen in this order.
 
         Of the items only the one that is due first counts; of equal ones that is the first in the plan.
         """
+        found: list[tuple[int, Handler, Any]] = []
         if not self._turn.has_attempt:
-            return
+            return found
         attempt = self._turn.attempt
-        if attempt.mode is Mode.WORKING and attempt.plan is not None:
-            for span in attempt.running_plan.spans:
-                if span.id in attempt.spans:
-                    yield attempt.spans[span.id], partial(self._span_over, span)
-            for expiry in attempt.running_plan.expiries:
-                if expiry.opens in attempt.expiries:
-                    yield attempt.expiries[expiry.opens], partial(self._expired, expiry)
+        working = attempt.mode is Mode.WORKING
+        if working and attempt.spans:
+            found += [
+                (attempt.spans[span.id], Enrollment._span_over, span)
+                for span in attempt.running_plan.spans
+                if span.id in attempt.spans
+            ]
+        if working and attempt.expiries:
+            found += [
+                (attempt.expiries[expiry.opens], Enrollment._expired, expiry)
+                for expiry in attempt.running_plan.expiries
+                if expiry.opens in attempt.expiries
+            ]
         if attempt.wait_deadline_ms is not None:
-            yield attempt.wait_deadline_ms, self._wait_over
-        if attempt.budget_deadline_ms is not None and attempt.mode is Mode.WORKING:
-            yield attempt.budget_deadline_ms, self._budget_over
+            found.append((attempt.wait_deadline_ms, Enrollment._wait_over, None))
+        if attempt.budget_deadline_ms is not None and working:
+            found.append((attempt.budget_deadline_ms, Enrollment._budget_over, None))
         # At the error screen and during a restart nothing new starts and nobody is asked.
-        all_count = attempt.mode in (Mode.WORKING, Mode.ENDED)
-        item = attempt.first_due(working_only=not all_count)
+        item = attempt.first_due(working_only=not working and attempt.mode is not Mode.ENDED)
         if item is not None and item.deadline_ms is not None:
-            yield item.deadline_ms, partial(self._item_over, item)
+            found.append((item.deadline_ms, Enrollment._item_over, item))
+        return found
 
     def _deadline_passed(self, _: DeadlinePassed) -> None:
         """Do what is due, earliest first, until nothing is."""
-        took = False
-        while True:
-            at_ms, act = min(self._deadlines(), key=lambda d: d[0], default=(None, None))
-            if at_ms is None or act is None or at_ms > self._turn.now_ms:
-                break
-            took = True
-            act()
-        if not took:
-            self._refusal = "no deadline has passed"
+        self._refusal = "no deadline has passed"
+        while found := self._deadlines():
+            at_ms, act, subject = min(found, key=_time_of)
+            if at_ms > self._turn.now_ms:
+                return
+            self._refusal = None
+            act(self, subject)
 
     def _expired(self, expiry: Expiry) -> None:
         del self._turn.attempt.expiries[expiry.opens]
         expire(self._turn, expiry)
         self._advance()
 
-    def _wait_over(self) -> None:
+    def _wait_over(self, _: None) -> None:
         attempt = self._turn.attempt
         if attempt.mode is Mode.RESTARTING:
             attempt.mode = Mode.WORKING
@@ -788,7 +815,7 @@ class Enrollment:
             minutes = attempt.limits.assignment_wait_ms // MINUTE_MS
             self._end(EndState.TIMED_OUT, outcomes.no_assignment(minutes))
 
-    def _budget_over(self) -> None:
+    def _budget_over(self, _: None) -> None:
         """The context's time is used up: what runs ends as timed out, and the screen says which."""
         attempt = self._turn.attempt
         attempt.budget_deadline_ms = None
@@ -839,8 +866,6 @@ class Enrollment:
         self._turn.do(do.SetGate(gate, cause))
         self._turn.report(report.GateChanged(gate=gate, cause=cause))
 
-
-Handler = Callable[[Enrollment, Any], None]
 
 NO_ATTEMPT: Final = "no attempt has begun"
 NO_PLAN: Final = "the device has no assignment yet"

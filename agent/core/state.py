@@ -63,6 +63,8 @@ class ItemRun:
     reboots: int = 0
     reboot: RebootKind | None = None
     detect_first: bool = False
+    is_left: bool = False
+    """It failed and is not tried again yet: another item is tried alone."""
     phase: Phase = field(init=False)
     """The phase that waits for it: its plan's, or a later one when it was assigned after that."""
     position: int = 0

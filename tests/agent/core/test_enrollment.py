@@ -754,6 +754,88 @@ def test_the_timeout_can_be_extended_while_it_runs() -> None:
     assert not story.of(report.CommandAnswered)[-1].executed
 
 
+def ends_badly(story: Script, item: str) -> None:
+    """The installer that runs now fails."""
+    (running,) = [s for s in story.of(do.RunStep) if s.item == item]
+    story.feed(
+        StepFinished(
+            item=item,
+            run=running.run,
+            result=StepResult.COMPLETED,
+            exit_code=1603,
+            detected=False,
+        )
+    )
+
+
+def two_that_failed() -> Script:
+    """The second one fails while the error screen is up already."""
+    apps = tuple(AssignedItem(id=name, name=name.title(), tries=1) for name in ("one", "two"))
+    story = Script(EnrollmentType.IOS, items=apps).behave("one", fails_with(1603))
+    story.behave("two", hangs).begin().assign().play()
+    ends_badly(story, "two")
+    assert story.machine.progress.retryable == ("one", "two")
+    return story
+
+
+@pytest.mark.rule("try-again")
+def test_one_item_is_tried_alone_while_another_stays_failed() -> None:
+    story = two_that_failed().behave("one", done)
+    story.choose(Choice.TRY_ITEM_AGAIN, "one").play()
+    assert story.item("one").state is ItemState.DONE
+    assert story.machine.mode is Mode.STOPPED
+    assert story.machine.progress.retryable == ("two",)
+    assert story.failure().item == "two"
+    assert story.machine.gate is Gate.LOCKED
+
+
+@pytest.mark.rule("try-again")
+def test_one_item_after_the_other_leads_to_success_on_retry() -> None:
+    story = two_that_failed().behave("one", done).behave("two", done)
+    story.choose(Choice.TRY_ITEM_AGAIN, "two").play()
+    story.choose(Choice.TRY_ITEM_AGAIN, "one").play()
+    assert story.end().end_state is EndState.SUCCEEDED_ON_RETRY
+
+
+@pytest.mark.rule("try-again")
+def test_what_needs_an_item_that_stays_failed_waits_with_it() -> None:
+    apps = (
+        AssignedItem(id="one", name="One", tries=1),
+        AssignedItem(id="two", name="Two", tries=1),
+        AssignedItem(id="three", name="Three", depends_on=("two",)),
+    )
+    story = Script(EnrollmentType.IOS, items=apps).behave("one", fails_with(1603))
+    story.behave("two", hangs).begin().assign().play()
+    ends_badly(story, "two")
+    story.behave("one", done).behave("two", done)
+    story.choose(Choice.TRY_ITEM_AGAIN, "one").play()
+    assert story.item("one").state is ItemState.DONE
+    assert story.item("three").state is ItemState.CANCELLED
+    assert story.machine.progress.retryable == ("two", "three")
+    story.choose(Choice.TRY_ITEM_AGAIN, "three").play()
+    assert story.end().end_state is EndState.SUCCEEDED_ON_RETRY
+
+
+@pytest.mark.rule("try-again")
+def test_trying_an_account_item_again_tries_what_it_needs_of_the_device_too() -> None:
+    items = (
+        AssignedItem(id="runtime", name="Runtime", tries=1),
+        AssignedItem(id="teams", name="Teams", context=Context.ACCOUNT, depends_on=("runtime",)),
+    )
+    story = Script(
+        EnrollmentType.IOS,
+        items=items,
+        device_setup=DeviceSetupSettings(block_until_complete=False),
+        account_setup=BLOCKED_ACCOUNT,
+    )
+    story.behave("runtime", fails_with(1603), done).begin().assign().play()
+    assert story.machine.progress.phase is Phase.ACCOUNT_SETUP
+    assert story.machine.progress.retryable == ("teams",)
+    story.choose(Choice.TRY_AGAIN).play()
+    assert story.item("runtime").state is ItemState.DONE
+    assert story.end().end_state is EndState.SUCCEEDED_ON_RETRY
+
+
 @pytest.mark.rule("refresh-assignment")
 def test_refreshing_the_assignment_keeps_what_is_done_and_adds_what_is_new() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("vpn", hangs).begin().assign().play()
