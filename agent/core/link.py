@@ -9,6 +9,8 @@ The law of the link:
 - Refused credentials or rights are tried again after long pauses only, and are shown.
 - A peer that says it is offline is believed as far as holding back reports goes. Because it may be wrong, one report
   is sent as a probe now and then, and any acknowledgement ends the holding. A word of an older lease term is ignored.
+- A peer that says it is back is heard by its whole fleet at once, so each link returns after a drawn share of the time
+  that it was held, at most `return_ms_max`. What the peer sends meanwhile hastens nothing.
 - A planned goodbye is published before disconnecting.
 
 Time is the real monotonic time in milliseconds; the machine has no clock and draws no numbers.
@@ -32,6 +34,8 @@ class LinkState(StrEnum):
     OPEN = "open"
     HOLDING = "holding"
     """Connected, while the peer says that it is offline."""
+    RETURNING = "returning"
+    """Connected, and the peer is back: this link's turn comes soon."""
     WAITING = "waiting"
     """Between two connection attempts."""
     REFUSED = "refused"
@@ -41,7 +45,9 @@ class LinkState(StrEnum):
     CLOSED = "closed"
 
 
-CONNECTED_STATES: Final = frozenset({LinkState.OPEN, LinkState.HOLDING, LinkState.LEAVING})
+CONNECTED_STATES: Final = frozenset(
+    {LinkState.OPEN, LinkState.HOLDING, LinkState.RETURNING, LinkState.LEAVING}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,8 @@ class LinkLimits:
     """A connection that lasted so long was a success."""
     probe_ms: int = 15_000
     probe_ms_max: int = 300_000
+    return_ms_max: int = 60_000
+    """A fleet that was held returns spread over as long as it was held, and over this at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +201,14 @@ TRANSITIONS: Final[dict[tuple[LinkState, type[Event]], LinkState]] = {
     (_S.HOLDING, ConnectionRefused): _S.REFUSED,
     (_S.HOLDING, PeerAnswered): _S.OPEN,
     (_S.HOLDING, DeadlinePassed): _S.HOLDING,
+    (_S.RETURNING, ConnectionLost): _S.WAITING,
+    (_S.RETURNING, ConnectionRefused): _S.REFUSED,
+    (_S.RETURNING, DeadlinePassed): _S.OPEN,
     (_S.WAITING, DeadlinePassed): _S.CONNECTING,
     (_S.REFUSED, DeadlinePassed): _S.CONNECTING,
     (_S.OPEN, GoodbyeWanted): _S.LEAVING,
     (_S.HOLDING, GoodbyeWanted): _S.LEAVING,
+    (_S.RETURNING, GoodbyeWanted): _S.LEAVING,
     (_S.IDLE, GoodbyeWanted): _S.CLOSED,
     (_S.CONNECTING, GoodbyeWanted): _S.CLOSED,
     (_S.WAITING, GoodbyeWanted): _S.CLOSED,
@@ -211,10 +223,10 @@ TRANSITIONS: Final[dict[tuple[LinkState, type[Event]], LinkState]] = {
 def peer_transition(state: LinkState, *, online: bool) -> LinkState:
     """Where a believed word of the peer leads."""
     match state:
-        case LinkState.OPEN if not online:
+        case LinkState.OPEN | LinkState.RETURNING if not online:
             return LinkState.HOLDING
         case LinkState.HOLDING if online:
-            return LinkState.OPEN
+            return LinkState.RETURNING
         case _:
             return state
 
@@ -244,6 +256,7 @@ class Link:
         self._failures = 0
         self._probes = 0
         self._opened_ms: int | None = None
+        self._held_since_ms = 0
         self._deadline_ms: int | None = None
         self._problem = ""
         self._peer_store: str | None = None
@@ -305,7 +318,7 @@ class Link:
             case PeerAnswered():
                 return self._resume()
             case DeadlinePassed(draw=draw):
-                return self._connect() if before in _DOWN else self._probe(draw, now_ms)
+                return self._on_time(before, draw, now_ms)
             case GoodbyeWanted():
                 return self._leave(before)
             case GoodbyeSaid():
@@ -322,7 +335,6 @@ class Link:
         self._opened_ms = now_ms
         self._problem = ""
         self._peer_online = None
-        self._probes = 0
         return (PublishBirth(self._session), ResumeSending())
 
     def _wait(
@@ -367,11 +379,20 @@ class Link:
         self._peer_online = said.online
         return True
 
+    def _on_time(self, before: LinkState, draw: float, now_ms: int) -> Sequence[Effect]:
+        if before in _DOWN:
+            return self._connect()
+        return self._resume() if before is LinkState.RETURNING else self._probe(draw, now_ms)
+
     def _follow_peer(self, before: LinkState, draw: float, now_ms: int) -> Sequence[Effect]:
         if self._state is before:
             return ()
-        if self._state is LinkState.OPEN:
-            return self._resume()
+        if self._state is LinkState.RETURNING:
+            span = min(now_ms - self._held_since_ms, self._limits.return_ms_max)
+            self._deadline_ms = now_ms + int(draw * span)
+            return ()
+        if before is LinkState.OPEN:
+            self._held_since_ms = now_ms
         self._probes = 0
         self._arm_probe(draw, now_ms)
         return (HoldSending(),)
