@@ -350,7 +350,9 @@ def print_flows() -> None:
             typer.echo(f"| {' | '.join(cells)} |")
     typer.echo("\n## What expires\n")
     for expiry in EXPIRIES:
-        typer.echo(f"- `{expiry.opens}` to `{expiry.closes}`, {expiry.limit_min} min: {expiry.note}")
+        typer.echo(
+            f"- `{expiry.opens}` to `{expiry.closes}`, {expiry.limit_min} min: {expiry.note}"
+        )
 
 
 @app.command()
