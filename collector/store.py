@@ -15,7 +15,7 @@ from agent.wire.codec import JsonCodec
 from agent.wire.events import AttemptStarted, CommandAnswered, Report
 from agent.wire.messages import Presence
 from agent.wire.topics import PARTITIONS as ALL_PARTITIONS
-from collector import schema
+from collector import precedence, schema
 from collector.attempts import Attempts, AttemptView, StoredReport
 from collector.database import Database, StoreFailed, upsert
 from collector.intake import (
@@ -442,7 +442,7 @@ def _keep_presence(connection: Connection, presence: Presence, now_ms: int) -> b
     table = schema.PRESENCE
     mine = (table.c.device == presence.device, table.c.stream == presence.stream)
     known = connection.execute(select(table.c.session).where(*mine)).scalar()
-    if known is not None and presence.session < known:
+    if not precedence.counts(presence.session, known):
         return False
     values = {
         "device": presence.device,
@@ -460,7 +460,7 @@ def _hold_terms(connection: Connection, terms: Mapping[str, int]) -> None:
     query = select(table).where(table.c.partition.in_(list(terms))).with_for_update(read=True)
     current = {row.partition: row.term for row in connection.execute(query)}
     for partition, term in terms.items():
-        if current.get(partition) != term:
+        if not precedence.may_commit(term, current.get(partition)):
             raise TermLost(partition)
 
 

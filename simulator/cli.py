@@ -22,6 +22,7 @@ from rich.table import Table
 from agent.assembly import BadInput
 from agent.runtime.ports import JournalUnreadable
 from agent.wire.vocabulary import EnrollmentType
+from simulator.live.chaos_command import chaos
 from simulator.live.fleet import FleetProgress
 from simulator.live.processes import NotStarted
 from simulator.live.run import Address, LiveOptions, LiveRun
@@ -30,6 +31,7 @@ from simulator.population import fleet
 from simulator.rollout import Rollout
 from simulator.scenario import DEVICES_MAX, Scenario
 from simulator.scenario_file import ScenarioRefused, load_scenario
+from simulator.verify.command import verify
 from simulator.whatif import what_if
 
 EXIT_FAILED: Final = 1
@@ -60,6 +62,10 @@ def _say_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"esp-sim {version('enrollment-agent')}")
         raise typer.Exit
+
+
+app.command()(verify)
+app.command()(chaos)
 
 
 @app.callback()

@@ -9,9 +9,10 @@ The law of the outbox:
 - Acknowledged reports are kept for 7 more days, the oldest going first when the size limit is reached. Reports that
   are not acknowledged are never dropped: past the limit the outbox keeps them and says that it is full.
 - An acknowledgement beyond every number given means that this journal is an older copy of itself: its later life
-  used those numbers. All that was numbered before the copy was taken is the same in both lives, so it counts as
+  used those numbers. What was acknowledged before the copy was taken is the same in both lives, so it counts as
   stored; the next number is the one after the acknowledgement; and nothing at or below it is offered again, for its
-  content may differ from what is stored. What had no number yet is sent with a new one: twice told is better than lost.
+  content may differ from what is stored. All else is told under new numbers, in its order: of a report that this life
+  has numbered nobody knows whether the other told it too, and twice told is better than lost.
 - The content of an acknowledged report is not held in memory. When it is needed again, `FetchReports` asks for it.
 
 Time is the monotonic time of whoever drives the machine, in milliseconds; it may begin at the wall clock.
@@ -121,7 +122,7 @@ class KeepReport:
 
 @dataclass(frozen=True, slots=True)
 class DropReport:
-    """Remove a progress tick that a newer one replaced before it had a number."""
+    """Remove a report without a number: a progress tick that a newer one replaced, or one that moves in the queue."""
 
     position: int
 
@@ -467,6 +468,7 @@ class Outbox:
             yield from enumerate(run.sizes_bytes[stays:], start=run.first + stays)
 
     def _adopt_later_life(self, stored_seq: int, effects: list[Effect]) -> None:
+        again = [kept for kept in self._numbered.values() if kept.report is not None]
         effects.append(ForgetReports(self._next_seq - 1))
         self._runs.clear()
         self._numbered.clear()
@@ -475,7 +477,20 @@ class Outbox:
         self._next_seq = stored_seq + 1
         self._oldest_held = self._next_seq
         self._cursor = self._next_seq
+        if again:
+            self._queue_before(again, effects)
         self._note_progress()
+
+    def _queue_before(self, reports: Sequence[_Kept], effects: list[Effect]) -> None:
+        """Queue reports anew before those that wait; the order of the queue is that of its positions."""
+        waiting = [*reports, *self._queue]
+        effects.extend(DropReport(kept.position) for kept in self._queue)
+        self._queue.clear()
+        self._ticks.clear()
+        self._bytes = 0
+        for kept in waiting:
+            assert kept.report is not None, "a report that waits is held whole"
+            self._keep(kept.report, effects)
 
     def _note_progress(self) -> None:
         self._resends = 0

@@ -252,6 +252,7 @@ def test_an_acknowledgement_ahead_is_adopted_so_that_no_number_is_used_twice() -
     bench = Bench()
     bench.feed(SendingResumed())
     bench.queue(5)
+    bench.feed(AckArrived(STORE, 5))
     bench.take_sent()
     bench.feed(AckArrived(STORE, 40))
     assert bench.outbox.unacknowledged == 0
@@ -262,10 +263,33 @@ def test_an_acknowledgement_ahead_is_adopted_so_that_no_number_is_used_twice() -
     assert bench.outbox.next_seq == 42
 
 
+def test_what_an_older_copy_told_before_it_heard_of_its_later_life_is_told_again() -> None:
+    """A device whose journal came back from before its attempt told the attempt's beginning under a number that the
+    collector had: the report was lost, and the device waited an hour for an assignment that nobody made."""
+    bench = Bench()
+    bench.feed(SendingResumed())
+    bench.queue(WINDOW + 3)
+    bench.feed(ReportQueued(tick(10)))
+    reports = [send.report for send in bench.sent]
+    bench.take_sent()
+    bench.feed(AckArrived(STORE, 40))
+    assert bench.outbox.unacknowledged == WINDOW + 4
+    assert [s.seq for s in bench.sent] == list(range(41, 41 + WINDOW))
+    assert [s.report for s in bench.sent] == reports
+    bench.restart()
+    bench.sent.clear()
+    bench.feed(SendingResumed())
+    assert [s.report for s in bench.sent] == reports
+    bench.feed(AckArrived(STORE, 40 + WINDOW))
+    assert [s.seq for s in bench.sent][-4:] == [41 + WINDOW + n for n in range(4)]
+    assert bench.sent[-1].report == tick(10)
+
+
 def test_after_an_adoption_nothing_below_is_offered_again() -> None:
     bench = Bench()
     bench.feed(SendingResumed())
     bench.queue(5)
+    bench.feed(AckArrived(STORE, 5))
     bench.feed(AckArrived(STORE, 40))
     bench.queue(1, start=6)
     bench.take_sent()

@@ -134,7 +134,7 @@ def test_the_farthest_believable_acknowledgement_is_adopted_and_nonsense_is_coun
         bench.feed(AckArrived(STORE, 1 + AHEAD_MAX + refused))
         assert bench.outbox.refused_acks == refused
     bench.feed(AckArrived(STORE, 1 + AHEAD_MAX))
-    assert bench.outbox.next_seq == 2 + AHEAD_MAX
+    assert bench.outbox.stored_seq == 1 + AHEAD_MAX
 
 
 def test_the_size_held_is_always_that_of_the_journal() -> None:

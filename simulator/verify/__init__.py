@@ -1,0 +1,1 @@
+"""Deterministic simulation: the production machines under every fault there is, one seed after another."""
