@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 import uvicorn
 
+from agent.core.link import LinkLimits
 from agent.wire.messages import Status
 from collector.api import Services, make_app
 from collector.clock import ScaledClock
@@ -32,6 +34,9 @@ from collector.subscriber import Subscriber
 from collector.watcher import Watcher
 
 LOG = structlog.get_logger("collector.service")
+
+LINK_LIMITS: Final = LinkLimits(backoff_ms_max=5_000)
+"""A whole fleet waits for sixteen connections, which are no herd: they come back sooner than those of devices."""
 
 
 class CannotServe(Exception):
@@ -144,6 +149,7 @@ async def _run(
         broker=broker,
         inbound=inbound,
         metrics=metrics,
+        limits=LINK_LIMITS,
         clear_after_ms=settings.clear_after_hours * HOUR_MS,
     )
     given = Services(

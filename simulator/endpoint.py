@@ -37,12 +37,22 @@ _ADMINISTERED: Final = ("Android 13", "13", "Samsung", "Galaxy A55")
 
 
 class FleetEndpoint:
-    """One device of a simulated fleet, with its simulated person."""
+    """One device of a simulated fleet, with its simulated person.
+
+    Args:
+        record: where what is really on the device outlives a process that is killed; None forgets it.
+    """
 
     def __init__(
-        self, rollout: Rollout, device: SimulatedDevice, identifier: Callable[[], str] = new_id
+        self,
+        rollout: Rollout,
+        device: SimulatedDevice,
+        identifier: Callable[[], str] = new_id,
+        *,
+        record: Path | None = None,
     ) -> None:
-        self.truth = GroundTruth()
+        self._record = record
+        self.truth = GroundTruth() if record is None else kept_truth(record)
         self._model = EndpointModel(
             device.facts,
             Habitat.of(rollout.scenario, device),
@@ -50,7 +60,7 @@ class FleetEndpoint:
             self.truth,
             limits=rollout.limits,
             new_id=identifier,
-            person=SimulatedPerson(device.person, device.draws),
+            person=SimulatedPerson(device.person, device.draws, self.truth.visits),
         )
         self._post: Post | None = None
 
@@ -63,9 +73,13 @@ class FleetEndpoint:
         self._post = post
 
     def act(self, effect: EndpointEffect, at_ms: int) -> None:
-        """See `Endpoint.act`."""
+        """See `Endpoint.act`. A record is written before anything is said of it."""
         assert self._post is not None, "an endpoint is attached before it acts"
-        for event_ms, event in self._model.act(effect, at_ms):
+        schedule = self._model.act(effect, at_ms)
+        if self._record is not None:
+            # A killed process keeps what it has handed to the system; fleets have no power cuts.
+            _keep(self._record, self.truth, synced=False)
+        for event_ms, event in schedule:
             self._post(event, event_ms)
 
 
@@ -74,7 +88,7 @@ class SimulatedEndpoint:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._file = options.state_dir / f"{options.device}.simulated.json"
-        self._truth = _kept(self._file)
+        self._truth = kept_truth(self._file)
         if self._truth.asked is not None and not self._truth.asked.answers:
             # Whoever started the agent again is at the device.
             self._truth.asked = None
@@ -105,7 +119,7 @@ class SimulatedEndpoint:
         """See `Endpoint.act`. The record is written before anything is said of it."""
         assert self._post is not None, "an endpoint is attached before it acts"
         schedule = self._model.act(effect, at_ms)
-        _keep(self._file, self._truth)
+        _keep(self._file, self._truth, synced=True)
         for event_ms, event in schedule:
             self._post(event, event_ms)
 
@@ -133,7 +147,8 @@ def _facts(options: EndpointOptions) -> DeviceFacts:
     )
 
 
-def _kept(file: Path) -> GroundTruth:
+def kept_truth(file: Path) -> GroundTruth:
+    """What a device's record says; of a device that was never switched on, nothing. Raises `BadInput`."""
     try:
         return GROUND_TRUTH_CODEC.loads(file.read_bytes())
     except FileNotFoundError:
@@ -146,12 +161,13 @@ def _kept(file: Path) -> GroundTruth:
         ) from None
 
 
-def _keep(file: Path, truth: GroundTruth) -> None:
-    """Replace the record as a whole: a power cut leaves the old one or the new one."""
+def _keep(file: Path, truth: GroundTruth, *, synced: bool) -> None:
+    """Replace the record as a whole; one that is synced is the old one or the new one even after a power cut."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(".new")
     with fresh.open("wb") as written:
         written.write(GROUND_TRUTH_CODEC.dumps(truth))
         written.flush()
-        os.fsync(written.fileno())
+        if synced:
+            os.fsync(written.fileno())
     fresh.replace(file)

@@ -12,10 +12,10 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from agent.core import link as links
 from agent.core import outbox as outboxes
@@ -78,6 +78,8 @@ from agent.wire.messages import Ack, CollectorState, Presence, Status
 from agent.wire.progress import Failure, Progress, Reporting
 from agent.wire.topics import Channel, device_filters, device_topic
 from agent.wire.vocabulary import Choice, EndState, Gate, PersonAction
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +272,7 @@ class Driver:
             JournalUnreadable: the journal can't be used.
         """
         try:
-            self._restore(await self._journal.load(self._options.device, self._identifier()))
+            self._restore(await self._load())
             logger.info(
                 "agent %s goes on after %d inputs, stream %s",
                 self._options.agent_version,
@@ -609,19 +611,27 @@ class Driver:
         )
         self._inbox.put(AssignmentArrived(assignment=assignment), at_ms)
 
+    async def _load(self) -> JournalState:
+        """What the journal holds; a first start has to write it, which waits for room as everything does."""
+        stream = self._identifier()
+        return await self._when_it_works(lambda: self._journal.load(self._options.device, stream))
+
     async def _commit(self, batch: Batch) -> None:
         """Make a batch durable, however long that takes: nothing is acted on or published before."""
+        await self._when_it_works(lambda: self._journal.commit(self._options.device, batch))
+
+    async def _when_it_works(self, work: Callable[[], Awaitable[T]]) -> T:
         pause_ms = self._options.journal_retry_ms
         while True:
             try:
-                await self._journal.commit(self._options.device, batch)
+                done = await work()
             except JournalFailed as failure:
                 self._tell_storage(failure)
                 await asyncio.sleep(pause_ms / 1000)
                 pause_ms = min(2 * pause_ms, self._options.journal_retry_ms_max)
             else:
                 self._storage_works()
-                return
+                return done
 
     def _tell_storage(self, failure: JournalFailed) -> None:
         if not self._storage_problem:

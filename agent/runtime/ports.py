@@ -168,7 +168,9 @@ class Journal(Protocol):
     async def load(self, device: str, new_stream: str) -> JournalState:
         """What is kept of a device; one not seen before begins with the stream id given.
 
-        Raises `JournalUnreadable`.
+        Raises:
+            JournalUnreadable: it can't be used.
+            JournalFailed: one not seen before can't be written now.
         """
         ...
 

@@ -29,7 +29,11 @@ class AuditFailed(Exception):
 
 
 async def audit(
-    members: Sequence[FleetDevice], journal: Path, collector: str, token: str, seconds: float
+    members: Sequence[FleetDevice],
+    journals: Sequence[Path],
+    collector: str,
+    token: str,
+    seconds: float,
 ) -> Summary:
     """Look at everything. What can't be looked at is among the summary's problems, which is never good."""
     problems = [f"{m.device.id}: {m.crash}" for m in members if m.crash is not None]
@@ -37,8 +41,9 @@ async def audit(
     stored: list[ReportKey] = []
     broken: list[str] = []
     try:
-        created = list(created_reports(journal))
-        broken = list(_gate_violations(members, journal))
+        for journal in journals:
+            created.extend(created_reports(journal))
+        broken = list(_gate_violations(members, journals))
     except JournalUnreadable as error:
         problems.append(str(error))
     try:
@@ -93,10 +98,10 @@ def _parsed(lines: str) -> Iterable[ReportKey]:
             yield from [key] * row["times"]
 
 
-def _gate_violations(members: Sequence[FleetDevice], journal: Path) -> Iterable[str]:
+def _gate_violations(members: Sequence[FleetDevice], journals: Sequence[Path]) -> Iterable[str]:
     told: dict[str, list[Told]] = {}
     wanted: dict[str, list[Wanted]] = {}
-    for device, entry in read_inputs(journal):
+    for device, entry in (found for journal in journals for found in read_inputs(journal)):
         if (news := _told(entry.event, entry.at_ms)) is not None:
             told.setdefault(device, []).append(news)
         if (choice := _commanded(entry.event)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from agent.assembly import (
     open_fleet_journal,
 )
 from agent.mqtt_transport import BrokerAddress
-from agent.runtime.clock import DeviceClock
+from agent.runtime.clock import DeviceClock, SteadyClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
 from agent.runtime.ports import Journal, LogArchive, TransportLost, TransportRefused, Verifier
 from agent.wire.identity import Identity, TrustedKey
@@ -53,6 +54,12 @@ class FleetPlan:
     speed: float
     identities: Mapping[str, Identity] = field(default_factory=dict)
     """How devices sign in at the broker, where it asks for that."""
+    records: Path | None = None
+    """Where each device keeps what is really on it, for a fleet whose process may be killed; None forgets it."""
+    elapsed_s: float = 0.0
+    """How long ago the fleet began, in real seconds, for a part of it that begins anew."""
+    wall: Callable[[], float] = time.time
+    """The wall clock as the agents read it, in seconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,8 @@ class FleetProgress:
     stages: Mapping[str, int]
     not_through: int
     """Devices with a report that has been waiting without any acknowledgement."""
+    paused: int = 0
+    """Devices that can't write their journal, so that nothing goes on."""
 
 
 class Fleet:
@@ -98,15 +107,18 @@ class Fleet:
     def progress(self) -> FleetProgress:
         """How far it is now."""
         stages: Counter[str] = Counter()
-        not_through = 0
+        not_through = paused = 0
         for member in self.members:
             if member.driver is not None and member.outcome is None and member.crash is None:
                 with contextlib.suppress(AssertionError, AttributeError):
+                    paused += not member.driver.is_storing
                     stages[member.driver.progress.stage.value] += 1
                     not_through += member.driver.reporting.not_through_since is not None
         finished = sum(m.outcome is not None or m.crash is not None for m in self.members)
         started = sum(m.driver is not None for m in self.members)
-        return FleetProgress(len(self.members), started, finished, dict(stages), not_through)
+        return FleetProgress(
+            len(self.members), started, finished, dict(stages), not_through, paused
+        )
 
     async def run(self) -> None:
         """Enroll all devices.
@@ -138,9 +150,9 @@ class Fleet:
         verifier: Verifier,
         archive: LogArchive,
     ) -> None:
-        delay_s = max(
-            member.device.starts_at_ms / 1000 / self._plan.speed, place / STARTS_PER_SECOND
-        )
+        plan = self._plan
+        starts_in_s = member.device.starts_at_ms / 1000 / plan.speed - plan.elapsed_s
+        delay_s = max(starts_in_s, place / STARTS_PER_SECOND)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay_s)
             return
@@ -167,7 +179,8 @@ class Fleet:
         self, member: FleetDevice, journal: Journal, verifier: Verifier, archive: LogArchive
     ) -> Driver:
         plan, facts = self._plan, member.device.facts
-        endpoint = FleetEndpoint(plan.rollout, member.device)
+        record = None if plan.records is None else plan.records / f"{facts.device}.json"
+        endpoint = FleetEndpoint(plan.rollout, member.device, record=record)
         member.truth = endpoint.truth
         options = DriverOptions(
             device=facts.device,
@@ -181,10 +194,11 @@ class Fleet:
             options,
             endpoint,
             journal,
-            DeviceClock(plan.speed),
+            DeviceClock(plan.speed, wall=plan.wall),
             verifier,
             build_transport(plan.broker, plan.identities.get(facts.device)),
             archive=archive,
+            steady=SteadyClock(wall=plan.wall).now_ms,
         )
 
 

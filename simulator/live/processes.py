@@ -1,13 +1,14 @@
-"""Starts broker and collector as processes of their own, through their command lines, and stops them."""
+"""Starts our programs as processes of their own, through their command lines, and stops, kills or halts them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ctypes
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,76 +19,152 @@ TAIL_BYTES: Final = 2_000
 PR_SET_PDEATHSIG: Final = 1
 """From <linux/prctl.h>."""
 
+Hear = Callable[[str], None]
+
 
 class NotStarted(Exception):
     """A broker or collector did not come up; the message has what it said last."""
+
+
+class Program:
+    """One of our programs; it can be started again after it has ended. Its standard error goes to `log`.
+
+    `hear` is told each line that it says after `ready`.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], log: Path, hear: Hear | None = None
+    ) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._log = log
+        self._hear = hear
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[str] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, which leads a group of its own; None while it does not run."""
+        process = self._process
+        return None if process is None or process.returncode is not None else process.pid
+
+    async def launch(self) -> None:
+        """Start the process, and leave it to come up."""
+        assert self.pid is None, "one process at a time"
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                # Ctrl+C is for the simulator, which stops the others after its audit.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        self._process = process
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ready = ready
+        self._reading = asyncio.create_task(
+            self._read(process, ready), name=f"output of the {self.name}"
+        )
+
+    async def ready(self) -> str:
+        """Wait until it is up: what its `ready` line says.
+
+        Raises:
+            NotStarted: it ended, or was not ready in time.
+        """
+        assert self._ready is not None, "it was launched"
+        done, _ = await asyncio.wait({self._ready}, timeout=READY_S)
+        if not done:
+            raise NotStarted(
+                f"the {self.name} was not ready within {READY_S:.0f} seconds; see {self._log}"
+            )
+        return self._ready.result()
+
+    async def start(self) -> str:
+        """Launch it and wait until it is up. Raises `NotStarted`."""
+        await self.launch()
+        return await self.ready()
+
+    async def ended(self) -> int | None:
+        """Wait until it has ended; its exit code, None when it was never launched."""
+        return None if self._process is None else await self._process.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL to it and to what it started."""
+        self._signal(signal.SIGKILL)
+        await self._over()
+
+    def halt(self) -> None:
+        """SIGSTOP to it and to what it started: it keeps its connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    async def stop(self, within_s: float = STOP_S) -> None:
+        """SIGTERM, and SIGKILL to what is still there after `within_s`."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), within_s)
+            self._signal(signal.SIGKILL)
+        await self._over()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+
+    async def _over(self) -> None:
+        if self._process is not None:
+            await self._process.wait()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self, process: asyncio.subprocess.Process, ready: asyncio.Future[str]) -> None:
+        assert process.stdout is not None, "it was started with a pipe"
+        try:
+            async for line in process.stdout:
+                text = line.decode(errors="replace").strip()
+                words = text.split()
+                if ready.done():
+                    if self._hear is not None:
+                        self._hear(text)
+                elif words[:1] == ["ready"] and len(words) == 2:
+                    ready.set_result(words[1])
+        finally:
+            if not ready.done():
+                ready.set_exception(
+                    NotStarted(
+                        f"the {self.name} ended before it was ready: {_tail(self._log)}; see {self._log}"
+                    )
+                )
+                # Whoever restarts it without waiting has nothing to say about it.
+                ready.exception()
 
 
 @contextlib.asynccontextmanager
 async def running(name: str, arguments: Sequence[str], log: Path) -> AsyncIterator[str]:
     """Run one of our programs while the block runs, and give the URL of its `ready` line.
 
-    Its standard error goes to `log`.
-
     Raises:
         NotStarted: it ended, or was not ready in time.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as errors:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            # Ctrl+C is for the simulator, which stops the others after its audit.
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        drain: asyncio.Task[None] | None = None
-        try:
-            url = await _ready(name, process, log)
-            drain = asyncio.create_task(_drain(process), name=f"output of the {name}")
-            yield url
-        finally:
-            await _stop(process)
-            if drain is not None:
-                drain.cancel()
-
-
-async def _ready(name: str, process: asyncio.subprocess.Process, log: Path) -> str:
-    assert process.stdout is not None, "it was started with a pipe"
+    program = Program(name, arguments, log)
     try:
-        async with asyncio.timeout(READY_S):
-            async for line in process.stdout:
-                words = line.decode(errors="replace").split()
-                if words[:1] == ["ready"] and len(words) == 2:
-                    return words[1]
-    except TimeoutError:
-        raise NotStarted(
-            f"the {name} was not ready within {READY_S:.0f} seconds; see {log}"
-        ) from None
-    raise NotStarted(f"the {name} ended before it was ready: {_tail(log)}; see {log}")
-
-
-async def _drain(process: asyncio.subprocess.Process) -> None:
-    assert process.stdout is not None, "it was started with a pipe"
-    while await process.stdout.read(65_536):
-        pass
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_S)
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        yield await program.start()
+    finally:
+        await program.stop()
 
 
 def _tail(log: Path) -> str:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -124,11 +124,11 @@ class LiveRun:
             broker = await stack.enter_async_context(self._broker(folder))
             if options.broker is not None and options.collector is None:
                 # Registered before the collector, so that it runs once that has said its last word.
-                stack.push_async_callback(_clear, broker, tenant, devices)
+                stack.push_async_callback(clear, broker, tenant, devices)
             collector = await stack.enter_async_context(
                 self._collector(folder, broker, tenant, rollout, devices)
             )
-            trusted = _trusted_key(options.trust or folder / "collector" / "keys" / "public.pem")
+            trusted = trusted_key(options.trust or folder / "collector" / "keys" / "public.pem")
             self.fleet = Fleet(
                 FleetPlan(
                     rollout=rollout,
@@ -145,7 +145,7 @@ class LiveRun:
             await self._enroll(self.fleet, collector, show, tell)
             members = self.fleet.members
             return await audit(
-                members, journal, collector.url, collector.token, time.monotonic() - began
+                members, [journal], collector.url, collector.token, time.monotonic() - began
             )
 
     async def _enroll(
@@ -213,7 +213,8 @@ async def _tick(running_fleet: Fleet, tell: Tell) -> None:
         tell(time.monotonic() - began, running_fleet.progress)
 
 
-async def _clear(broker: str, tenant: str, devices: list[SimulatedDevice]) -> None:
+async def clear(broker: str, tenant: str, devices: Sequence[SimulatedDevice]) -> None:
+    """Take back what a run's own tenant left on the broker, if it can be done soon."""
     # A broker that is gone, or forbids it, keeps what it has; the run's result does not depend on it.
     with contextlib.suppress(*REFUSED, TimeoutError):
         async with asyncio.timeout(CLEAR_S):
@@ -255,7 +256,8 @@ def _identities(folder: Path | None, devices: list[SimulatedDevice]) -> dict[str
     return found
 
 
-def _trusted_key(path: Path) -> TrustedKey:
+def trusted_key(path: Path) -> TrustedKey:
+    """The key of the collector's file DATA/keys/public.pem. Raises `BadInput`."""
     try:
         pem = path.read_bytes()
         key = load_pem_public_key(pem)

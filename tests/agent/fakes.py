@@ -166,9 +166,12 @@ class MemoryJournal:
         self.devices: dict[str, KeptDevice] = {}
         self.diary = Diary() if diary is None else diary
         self.failures = 0
-        """How many commits fail from now on, as on a full disk."""
+        """How many commits and first loads fail from now on, as on a full disk."""
 
     async def load(self, device: str, new_stream: str) -> JournalState:
+        if self.failures and device not in self.devices:
+            self.failures -= 1
+            raise JournalFailed("database or disk is full")
         kept = self.devices.setdefault(device, KeptDevice(new_stream))
         return JournalState(
             device=device,

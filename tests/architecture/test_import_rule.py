@@ -24,6 +24,7 @@ VIOLATIONS = {
     "runtime": ("agent.runtime", "ssl"),
     "transport": ("agent.mqtt_transport", "structlog"),
     "journal": ("agent.journal", "sqlalchemy"),
+    "log-archive": ("agent.log_archive", "pydantic"),
     "signatures": ("agent.signatures", "structlog"),
     "screen": ("agent.screen", "agent.core"),
     "adapters": ("agent.screen", "agent.journal"),

@@ -722,6 +722,14 @@ async def test_a_full_disk_keeps_the_gate_tells_and_goes_on(world: World) -> Non
     world.audit()
 
 
+async def test_a_disk_that_is_full_at_the_first_start_is_waited_for(world: World) -> None:
+    world.journal.failures = 20
+    outcome = await asyncio.wait_for(world.driver().run(), 10)
+    assert outcome.end_state is EndState.SUCCEEDED
+    assert world.journal.failures == 0
+    world.audit()
+
+
 async def test_a_person_s_answer_returns_when_it_is_durable_or_says_why_not(world: World) -> None:
     world.endpoint.answers_prompts = False
     driver = world.driver()
