@@ -53,7 +53,11 @@ class OutboxLimits:
     resend_after_ms: int = 5_000
     resend_after_ms_max: int = 120_000
     repeat_after_ms: int = 500
-    """A repeated acknowledgement asks for the window again only if its first report was sent so long ago."""
+    """A repeated acknowledgement asks for the window again only if its first report was sent so long ago.
+
+    The pause doubles with every repetition that brought nothing new: a collector that is behind answers late, and
+    what is sent once more only puts it further behind.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +280,7 @@ class Outbox:
         self._can_send = False
         self._fetching = False
         self._resends = 0
+        self._repeats = 0
         self._resend_at_ms: int | None = None
         self._window_sent_ms: int | None = None
         self._waiting_since_ms: int | None = None
@@ -494,12 +499,15 @@ class Outbox:
 
     def _note_progress(self) -> None:
         self._resends = 0
+        self._repeats = 0
         self._resend_at_ms = None
         self._waiting_since_ms = None
 
     def _send_again_if_asked(self, now_ms: int) -> None:
-        sent_ms = self._window_sent_ms
-        if sent_ms is not None and now_ms - sent_ms >= self._limits.repeat_after_ms:
+        limits, sent_ms = self._limits, self._window_sent_ms
+        pause_ms = doubled(limits.repeat_after_ms, self._repeats, limits.resend_after_ms)
+        if sent_ms is not None and now_ms - sent_ms >= pause_ms:
+            self._repeats += 1
             self._go_to_base()
 
     def _go_to_base(self) -> None:

@@ -836,6 +836,59 @@ def test_trying_an_account_item_again_tries_what_it_needs_of_the_device_too() ->
     assert story.end().end_state is EndState.SUCCEEDED_ON_RETRY
 
 
+@pytest.mark.rule("try-again")
+def test_while_one_item_is_tried_alone_neither_the_others_nor_their_dependants_stop_it() -> None:
+    apps = (
+        AssignedItem(id="one", name="One", tries=1),
+        AssignedItem(id="two", name="Two", tries=1),
+        AssignedItem(id="three", name="Three", depends_on=("two",)),
+    )
+    story = Script(EnrollmentType.IOS, items=apps).behave("one", fails_with(1603))
+    story.behave("two", hangs).begin().assign().play()
+    ends_badly(story, "two")
+    story.behave("one", hangs).choose(Choice.TRY_ITEM_AGAIN, "one").play()
+    assert story.item("three").state is ItemState.CANCELLED
+    assert story.machine.mode is Mode.WORKING
+    assert story.machine.progress.error is None
+
+
+@pytest.mark.rule("try-again")
+def test_an_item_that_fails_again_stops_setup_at_once() -> None:
+    apps = tuple(AssignedItem(id=n, name=n.title(), tries=1) for n in ("one", "two", "three"))
+    story = Script(EnrollmentType.IOS, items=apps).behave("one", fails_with(1603))
+    story.behave("two", fails_with(1603)).behave("three", hangs).begin().assign().play()
+    story.choose(Choice.TRY_ITEM_AGAIN, "one").play()
+    assert story.machine.mode is Mode.STOPPED
+    assert story.failure().item == "one"
+
+
+@pytest.mark.rule("try-again")
+def test_of_what_an_item_needs_only_what_failed_is_tried_again() -> None:
+    items = (
+        AssignedItem(id="tool", name="Tool", tries=1),
+        AssignedItem(id="runtime", name="Runtime", tries=1),
+        AssignedItem(id="driver", name="Driver", tries=1),
+        AssignedItem(
+            id="teams",
+            name="Teams",
+            context=Context.ACCOUNT,
+            depends_on=("tool", "runtime", "driver"),
+        ),
+    )
+    story = Script(
+        EnrollmentType.IOS,
+        items=items,
+        device_setup=DeviceSetupSettings(block_until_complete=False),
+        account_setup=BLOCKED_ACCOUNT,
+    )
+    story.behave("runtime", fails_with(1603), done).behave("driver", fails_with(1603), done)
+    story.begin().assign().play()
+    story.choose(Choice.TRY_AGAIN).play()
+    assert story.end().end_state is EndState.SUCCEEDED_ON_RETRY
+    runs = [s.item for s in story.of(do.RunStep)]
+    assert (runs.count("tool"), runs.count("runtime"), runs.count("driver")) == (1, 2, 2)
+
+
 @pytest.mark.rule("refresh-assignment")
 def test_refreshing_the_assignment_keeps_what_is_done_and_adds_what_is_new() -> None:
     story = Script(EnrollmentType.WINDOWS_MANUAL).behave("vpn", hangs).begin().assign().play()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -214,6 +215,24 @@ def test_a_repeated_acknowledgement_asks_again_but_not_hotly() -> None:
     for _ in range(4):
         bench.feed(AckArrived(STORE, 0), now_ms=600)
     assert bench.take_sent() == [1, 2, 3, 4, 5]
+
+
+def test_a_collector_that_is_behind_is_not_put_further_behind() -> None:
+    """The same acknowledgement again and again, later than the pause: the window is repeated ever more seldom."""
+    bench = Bench()
+    bench.feed(SendingResumed())
+    bench.queue(3)
+    repeated_ms = []
+    bench.take_sent()
+    for now_ms in range(600, 12_000, 600):
+        bench.feed(AckArrived(STORE, 0), now_ms)
+        if bench.take_sent():
+            repeated_ms.append(now_ms)
+    gaps_ms = [later - earlier for earlier, later in pairwise([0, *repeated_ms])]
+    assert gaps_ms[:4] == [600, 1200, 2400, 4200]
+    bench.feed(AckArrived(STORE, 1), 12_000)
+    bench.feed(AckArrived(STORE, 1), 12_600)
+    assert bench.take_sent() == [2, 3], "something new was stored, so the pause is short again"
 
 
 def test_nothing_is_sent_while_held_but_a_probe() -> None:
