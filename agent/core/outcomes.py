@@ -205,33 +205,28 @@ def stopped_by_budget(item: ItemPlan, minutes: int) -> Failure:
 
 def dependency_failed(item: ItemPlan, needed: str) -> Failure:
     """Something that this item depends on is not there."""
-    return Failure(
-        kind=FailureKind.DEPENDENCY_FAILED,
-        code="0x87D00215",
-        person=f"{item.name} needs {needed}, which could not be set up.",
-        engineer=f"{item.id}: not attempted, its dependency {needed} failed",
-        item=item.id,
-    )
+    person = f"{item.name} needs {needed}, which could not be set up."
+    return _not_attempted(item, person, f"its dependency {needed} failed")
 
 
 def dependency_not_applicable(item: ItemPlan, needed: str) -> Failure:
     """Something that this item depends on is not meant for this device."""
-    return Failure(
-        kind=FailureKind.DEPENDENCY_FAILED,
-        code="0x87D00215",
-        person=f"{item.name} needs {needed}, which is not meant for this device.",
-        engineer=f"{item.id}: not attempted, the requirements of its dependency {needed} are not met",
-        item=item.id,
-    )
+    person = f"{item.name} needs {needed}, which is not meant for this device."
+    return _not_attempted(item, person, f"the requirements of its dependency {needed} are not met")
 
 
 def dependency_not_installed(item: ItemPlan, needed: str) -> Failure:
     """Something that this item depends on has to be there already, and nothing sets it up."""
+    person = f"{item.name} needs {needed}, which is not set up on this device."
+    return _not_attempted(item, person, f"automatic installation of its dependency {needed} is off")
+
+
+def _not_attempted(item: ItemPlan, person: str, why: str) -> Failure:
     return Failure(
         kind=FailureKind.DEPENDENCY_FAILED,
         code="0x87D00215",
-        person=f"{item.name} needs {needed}, which is not set up on this device.",
-        engineer=f"{item.id}: not attempted, automatic installation of its dependency {needed} is off",
+        person=person,
+        engineer=f"{item.id}: not attempted, {why}",
         item=item.id,
     )
 
