@@ -23,12 +23,8 @@ from agent.core.events import (
     DeadlinePassed,
     Event,
     LogsCollected,
-    PersonActed,
-    PersonChose,
-    Restarted,
-    StepFinished,
-    StepMoved,
 )
+from agent.core.shell import is_answer_to, is_of_the_wiped
 from agent.wire.assignment import Assignment
 from agent.wire.events import AttemptStarted
 from agent.wire.vocabulary import EndState
@@ -174,10 +170,10 @@ class VirtualDevice:
                 path = simulated_archive(self.device.id, self.now_ms)
                 self._kernel.put(self.now_ms, LogsCollected(path=path, command=command))
             case CancelStep(item=item, run=run):
-                self._kernel.discard(lambda event: _is_answer_to(event, item, run))
+                self._kernel.discard(lambda event: is_answer_to(event, item, run))
                 self._endpoint(effect)
             case ResetDevice():
-                self._kernel.discard(_is_of_the_wiped)
+                self._kernel.discard(is_of_the_wiped)
                 self._endpoint(effect)
                 self._kernel.put(self.now_ms, self._begins())
             case _:
@@ -205,15 +201,3 @@ class VirtualDevice:
 def simulated_archive(device: str, at_ms: int) -> str:
     """The name of a log archive that exists in simulated time only."""
     return f"simulated:{device}-{at_ms}.zip"
-
-
-def _is_answer_to(event: Event, item: str, run: int) -> bool:
-    """True for what a stopped step would still have said."""
-    return isinstance(event, StepMoved | StepFinished) and (event.item, event.run) == (item, run)
-
-
-def _is_of_the_wiped(event: Event) -> bool:
-    """True for what belongs to the attempt that a reset ends."""
-    return isinstance(
-        event, StepMoved | StepFinished | PersonActed | PersonChose | LogsCollected | Restarted
-    )

@@ -41,12 +41,11 @@ from agent.core.events import (
     PersonActed,
     PersonChose,
     Restarted,
-    StepFinished,
-    StepMoved,
 )
 from agent.core.fingerprint import fingerprint_of, is_told_otherwise
 from agent.core.link import Link, LinkState
-from agent.core.outbox import Durable, FetchReports, Outbox, SendReport
+from agent.core.outbox import FetchReports, Outbox, SendReport
+from agent.core.shell import durable, is_answer_to, is_of_the_wiped, may_be_lazy
 from agent.core.state import Mode
 from agent.runtime.clock import SteadyClock
 from agent.runtime.identifiers import new_id
@@ -471,9 +470,9 @@ class Driver:
         await self._commit(
             Batch(
                 entry=self._next_entry(event, at_ms, effects),
-                outbox=_durable(outbox_effects),
+                outbox=durable(outbox_effects),
                 executed=self._executed_by(event),
-                lazy=_may_be_lazy(event, actions, outbox_effects),
+                lazy=may_be_lazy(event, actions, outbox_effects),
             )
         )
         self._note_received(event)
@@ -528,9 +527,9 @@ class Driver:
                 self._publish_birth()
                 return
             case CancelStep(item=item, run=run):
-                self._inbox.discard(lambda e: _is_answer_to(e, item, run))
+                self._inbox.discard(lambda e: is_answer_to(e, item, run))
             case ResetDevice():
-                self._inbox.discard(_is_of_the_wiped)
+                self._inbox.discard(is_of_the_wiped)
             case _:
                 pass
         self._endpoint.act(action, at_ms)
@@ -652,11 +651,11 @@ class Driver:
 
     async def _feed_outbox(self, event: outboxes.Event, now_ms: int) -> None:
         effects = self._outbox.handle(event, now_ms)
-        durable = _durable(effects)
-        if durable:
+        kept = durable(effects)
+        if kept:
             # Numbers given must last; an acknowledgement that is lost is simply given again.
-            lazy = not any(isinstance(d, outboxes.NumberReport) for d in durable)
-            await self._commit(Batch(outbox=durable, lazy=lazy))
+            lazy = not any(isinstance(d, outboxes.NumberReport) for d in kept)
+            await self._commit(Batch(outbox=kept, lazy=lazy))
         await self._publish_reports(effects)
         self._changed()
 
@@ -910,24 +909,3 @@ def _is_due(at_ms: int | None, now_ms: int) -> bool:
 
 def _is_before(at_ms: int | None, other_ms: int | None) -> bool:
     return at_ms is not None and other_ms is not None and at_ms < other_ms
-
-
-def _durable(effects: Sequence[outboxes.Effect]) -> Sequence[Durable]:
-    return [e for e in effects if not isinstance(e, SendReport | FetchReports)]
-
-
-def _may_be_lazy(
-    event: Event, actions: Sequence[object], outbox_effects: Sequence[outboxes.Effect]
-) -> bool:
-    """Whether a power cut may take this input: a tick that causes nothing and whose report has no number yet."""
-    gives_number = any(isinstance(e, outboxes.NumberReport) for e in outbox_effects)
-    return isinstance(event, StepMoved) and not actions and not gives_number
-
-
-def _is_answer_to(event: Event, item: str, run: int) -> bool:
-    return isinstance(event, StepMoved | StepFinished) and (event.item, event.run) == (item, run)
-
-
-def _is_of_the_wiped(event: Event) -> bool:
-    """What a device scheduled before it was reset, and its person meant for what was on the screen then."""
-    return isinstance(event, StepMoved | StepFinished | LogsCollected | PersonActed | PersonChose)

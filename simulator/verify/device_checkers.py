@@ -63,7 +63,7 @@ from simulator.ground_truth import GroundTruth
 from simulator.verify.disk import Batch, Kept
 from simulator.verify.plan import WorldPlan
 from simulator.verify.store import Store, Transaction
-from simulator.verify.watch import Checker, End
+from simulator.verify.watch import Checker, End, ExcusesRestored
 
 
 class PersistedFirst(Checker):
@@ -108,8 +108,11 @@ class PersistedFirst(Checker):
             raise self.violated(f"{device} sends number {seq}, which is not in its journal")
 
 
-class NumbersLast(Checker):
-    """A number belongs to one report for ever, and the collector stores nothing that no journal had."""
+class NumbersLast(ExcusesRestored):
+    """A number belongs to one report for ever, and the collector stores nothing that no journal had.
+
+    An older copy may give a number again: it can't know that it did so before.
+    """
 
     name = "numbers last"
 
@@ -117,15 +120,10 @@ class NumbersLast(Checker):
         super().__init__(plan)
         self._given: defaultdict[str, dict[int, set[str]]] = defaultdict(dict)
         self._streams: dict[str, str] = {}
-        self._restored: set[str] = set()
 
     def booted(self, device: str, kept: Kept, running_ms: int) -> None:
         """See `Checker`."""
         self._streams[device] = kept.stream
-
-    def journal_restored(self, device: str) -> None:
-        """An older copy may give a number again: it can't know that it did so before."""
-        self._restored.add(device)
 
     def committed(self, device: str, batch: Batch) -> None:
         """See `Checker`."""
@@ -133,7 +131,7 @@ class NumbersLast(Checker):
             if isinstance(change, NumberReport):
                 contents = self._given[self._streams[device]].setdefault(change.seq, set())
                 contents.add(change.digest)
-                if len(contents) > 1 and device not in self._restored:
+                if len(contents) > 1 and device not in self.restored:
                     raise self.violated(f"{device} gives number {change.seq} to two reports")
 
     def stored(self, collector: str, transaction: Transaction, store: Store) -> None:
@@ -345,7 +343,7 @@ def _holds(admitted: Admitted, item: AssignedItem) -> bool:
     return item.kind is not ItemKind.APP or listed == "all" or item.id in listed
 
 
-class GateAsReported(Checker):
+class GateAsReported(ExcusesRestored):
     """In the end the gate is as the reports say, whatever the power did between the two."""
 
     name = "gate as reported"
@@ -353,11 +351,6 @@ class GateAsReported(Checker):
     def __init__(self, plan: WorldPlan) -> None:
         super().__init__(plan)
         self._gates: dict[str, Gate] = {}
-        self._restored: set[str] = set()
-
-    def journal_restored(self, device: str) -> None:
-        """The reports are those of two lives."""
-        self._restored.add(device)
 
     def acted(self, device: str, at_ms: int, effect: EndpointEffect, truth: GroundTruth) -> None:
         """See `Checker`."""
@@ -366,7 +359,7 @@ class GateAsReported(Checker):
 
     def at_the_end(self, end: End) -> None:
         """See `Checker`."""
-        for device in end.journals.keys() - self._restored:
+        for device in end.journals.keys() - self.restored:
             said = [r.body.gate for r in end.reports(device) if isinstance(r.body, GateChanged)]
             if said[-1:] != [self._gates.get(device)]:
                 raise self.violated(

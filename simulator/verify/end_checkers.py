@@ -15,8 +15,7 @@ from agent.wire.vocabulary import (
     EndState,
     Gate,
 )
-from simulator.verify.plan import WorldPlan
-from simulator.verify.watch import Checker, End
+from simulator.verify.watch import Checker, End, ExcusesRestored
 
 
 class EveryoneFinishes(Checker):
@@ -30,18 +29,10 @@ class EveryoneFinishes(Checker):
             raise self.violated(f"{device} is not through: {why}")
 
 
-class JournalIsStored(Checker):
+class JournalIsStored(ExcusesRestored):
     """The collector has each numbered report of each journal once, with the journal's content, and lost none."""
 
     name = "journal is stored"
-
-    def __init__(self, plan: WorldPlan) -> None:
-        super().__init__(plan)
-        self._restored: set[str] = set()
-
-    def journal_restored(self, device: str) -> None:
-        """See `at_the_end`."""
-        self._restored.add(device)
 
     def at_the_end(self, end: End) -> None:
         """After an older copy came back, numbers of its later life may be stored with what that life said."""
@@ -53,32 +44,24 @@ class JournalIsStored(Checker):
                 if row.seq is None or row.seq not in stored:
                     number = "without a number" if row.seq is None else f"{row.seq}"
                     raise self.violated(f"report {number} of {device} is not stored")
-                if row.digest != stored[row.seq] and device not in self._restored:
+                if row.digest != stored[row.seq] and device not in self.restored:
                     raise self.violated(f"report {row.seq} of {device} is stored differently")
             if end.store.stream(device, kept.stream).last_seq != kept.next_seq - 1:
                 raise self.violated(f"{device} and the collector disagree on how far it is")
         for (device, _), loss in end.store.holds.losses:
-            if device not in self._restored:
+            if device not in self.restored:
                 raise self.violated(f"{device} lost {loss.first_seq} to {loss.last_seq}")
 
 
-class OneEndState(Checker):
-    """Every attempt ends exactly once."""
+class OneEndState(ExcusesRestored):
+    """Every attempt ends exactly once; after an older copy it may end again, for twice told is better than lost."""
 
     name = "one end state"
-
-    def __init__(self, plan: WorldPlan) -> None:
-        super().__init__(plan)
-        self._restored: set[str] = set()
-
-    def journal_restored(self, device: str) -> None:
-        """An older copy goes through the same attempt again; twice told is better than lost."""
-        self._restored.add(device)
 
     def at_the_end(self, end: End) -> None:
         """See `Checker`."""
         for device in end.journals:
-            if device in self._restored:
+            if device in self.restored:
                 continue
             ends = Counter(
                 r.attempt for r in end.reports(device) if isinstance(r.body, AttemptEnded)
@@ -90,18 +73,10 @@ class OneEndState(Checker):
                     )
 
 
-class StatusIsTheFold(Checker):
+class StatusIsTheFold(ExcusesRestored):
     """The retained status says what the stored reports add up to."""
 
     name = "status is the fold"
-
-    def __init__(self, plan: WorldPlan) -> None:
-        super().__init__(plan)
-        self._restored: set[str] = set()
-
-    def journal_restored(self, device: str) -> None:
-        """See `JournalIsStored`."""
-        self._restored.add(device)
 
     def at_the_end(self, end: End) -> None:
         """See `Checker`."""
@@ -121,30 +96,22 @@ class StatusIsTheFold(Checker):
                     case _:
                         pass
             said = (progress.attempt, progress.gate, progress.end_state)
-            if said != (attempt, gate, ended) and device not in self._restored:
+            if said != (attempt, gate, ended) and device not in self.restored:
                 raise self.violated(f"{device} says {said}, its reports {(attempt, gate, ended)}")
             view = next((v for v in reversed(end.store.views()) if v.device == device), None)
             seen = None if view is None else (view.attempt, view.gate, view.end_state)
-            if seen != (attempt, gate, ended) and device not in self._restored:
+            if seen != (attempt, gate, ended) and device not in self.restored:
                 raise self.violated(f"{device} is shown as {seen}, not {(attempt, gate, ended)}")
 
 
-class LogsDelivered(Checker):
+class LogsDelivered(ExcusesRestored):
     """Logs that the help desk asked for are collected, whatever the power does."""
 
     name = "logs delivered"
 
-    def __init__(self, plan: WorldPlan) -> None:
-        super().__init__(plan)
-        self._restored: set[str] = set()
-
-    def journal_restored(self, device: str) -> None:
-        """See `JournalIsStored`."""
-        self._restored.add(device)
-
     def at_the_end(self, end: End) -> None:
         """A reset or a new attempt takes the wish with it."""
-        for device in end.journals.keys() - self._restored:
+        for device in end.journals.keys() - self.restored:
             reports = end.reports(device)
             last = reports[-1].attempt if reports else ""
             was_reset = any(

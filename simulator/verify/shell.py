@@ -39,7 +39,8 @@ from agent.core.events import (
     StepMoved,
 )
 from agent.core.link import Link, LinkState
-from agent.core.outbox import Durable, FetchReports, Outbox, SendReport
+from agent.core.outbox import FetchReports, Outbox, SendReport
+from agent.core.shell import durable, is_answer_to, is_of_the_wiped, may_be_lazy
 from agent.core.state import Mode
 from agent.wire import codec
 from agent.wire import events as wire_events
@@ -313,9 +314,9 @@ class Agent:
         yield from self._commit(
             Batch(
                 entry=self._next_entry(event, at_ms),
-                outbox=_durable(outbox_effects),
+                outbox=durable(outbox_effects),
                 executed=self._executed_by(event),
-                lazy=_may_be_lazy(event, actions, outbox_effects),
+                lazy=may_be_lazy(event, actions, outbox_effects),
             )
         )
         self._world.watch.took(self.device, at_ms, event, effects, refusal)
@@ -374,9 +375,9 @@ class Agent:
                 self._publish_birth()
                 return
             case CancelStep(item=item, run=run):
-                self._discard(lambda e: _is_answer_to(e, item, run))
+                self._discard(lambda e: is_answer_to(e, item, run))
             case ResetDevice():
-                self._discard(_is_of_the_wiped)
+                self._discard(is_of_the_wiped)
             case _:
                 pass
         for event_ms, event in self._body.act(action, at_ms):
@@ -413,11 +414,11 @@ class Agent:
 
     def _feed_outbox(self, event: outboxes.Event, now_ms: int) -> Doing[None]:
         effects = self.outbox.handle(event, now_ms)
-        durable = _durable(effects)
-        if durable:
+        kept = durable(effects)
+        if kept:
             # Numbers given must last; an acknowledgement that is lost is simply given again.
-            lazy = not any(isinstance(d, outboxes.NumberReport) for d in durable)
-            yield from self._commit(Batch(outbox=durable, lazy=lazy))
+            lazy = not any(isinstance(d, outboxes.NumberReport) for d in kept)
+            yield from self._commit(Batch(outbox=kept, lazy=lazy))
             self._body.moment()
         yield from self._publish_reports(effects)
 
@@ -590,26 +591,6 @@ def _is_due(at_ms: int | None, now_ms: int) -> bool:
 
 def _is_before(at_ms: int | None, other_ms: int | None) -> bool:
     return at_ms is not None and other_ms is not None and at_ms < other_ms
-
-
-def _durable(effects: Sequence[outboxes.Effect]) -> Sequence[Durable]:
-    return [e for e in effects if not isinstance(e, SendReport | FetchReports)]
-
-
-def _may_be_lazy(
-    event: Event, actions: Sequence[object], outbox_effects: Sequence[outboxes.Effect]
-) -> bool:
-    """A power cut may take a tick that causes nothing and whose report has no number yet."""
-    gives_number = any(isinstance(e, outboxes.NumberReport) for e in outbox_effects)
-    return isinstance(event, StepMoved) and not actions and not gives_number
-
-
-def _is_answer_to(event: Event, item: str, run: int) -> bool:
-    return isinstance(event, StepMoved | StepFinished) and (event.item, event.run) == (item, run)
-
-
-def _is_of_the_wiped(event: Event) -> bool:
-    return isinstance(event, StepMoved | StepFinished | LogsCollected | PersonActed | PersonChose)
 
 
 def _said(event: Event) -> str:

@@ -91,6 +91,18 @@ class Checker:
         """Faults have stopped long ago and everything should be quiet."""
 
 
+class ExcusesRestored(Checker):
+    """A property that a device can't keep once its journal was an older copy: that tells of two lives."""
+
+    def __init__(self, plan: WorldPlan) -> None:
+        super().__init__(plan)
+        self.restored: set[str] = set()
+
+    def journal_restored(self, device: str) -> None:
+        """Excused from here on."""
+        self.restored.add(device)
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """What there is once everything should be quiet."""

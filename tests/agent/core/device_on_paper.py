@@ -30,6 +30,7 @@ from agent.core.events import (
     StepResult,
 )
 from agent.core.outbox import FetchReports, Outbox, SendReport
+from agent.core.shell import is_answer_to, is_of_the_wiped
 from agent.core.state import Mode
 from agent.wire.assignment import Admitted, AssignedItem, Assignment, PersonScreens
 from agent.wire.events import AttemptStarted, Body, CommandAnswered, ItemAdvanced, Report
@@ -517,7 +518,7 @@ class Agent:
             case do.RunStep():
                 self._run_step(action)
             case do.CancelStep(item=item, run=run):
-                self._discard(lambda e: _is_answer_to(e, item, run))
+                self._discard(lambda e: is_answer_to(e, item, run))
             case do.SetGate(gate=gate):
                 if self._world.gates[-1:] != [gate]:
                     self._world.gates.append(gate)
@@ -528,7 +529,7 @@ class Agent:
             case do.Reboot():
                 self._reboots = True
             case do.ResetDevice():
-                self._discard(_is_of_the_wiped)
+                self._discard(is_of_the_wiped)
                 self._world.present.clear()
                 self._begin_attempt()
             case do.CollectLogs(command=command):
@@ -595,14 +596,6 @@ class Agent:
 
 def _read_back(event: Event) -> Event:
     return EVENT_CODEC.loads(EVENT_CODEC.dumps(event))
-
-
-def _is_answer_to(event: Event, item: str, run: int) -> bool:
-    return isinstance(event, StepMoved | StepFinished) and (event.item, event.run) == (item, run)
-
-
-def _is_of_the_wiped(event: Event) -> bool:
-    return isinstance(event, StepMoved | StepFinished | LogsCollected | PersonActed | PersonChose)
 
 
 def live(world: World, on_moment: OnMoment = lambda _: None) -> Agent:
