@@ -6,8 +6,9 @@ The law of the outbox:
   unacknowledged ones; the number is durable before the report is sent and belongs to it for ever.
 - Only the collector's acknowledgement frees. A higher one frees and admits more; a lower one means that the collector
   lost something, so everything after it is sent again, as far back as it is still held.
-- Acknowledged reports are kept for 7 more days, the oldest going first when the size limit is reached. Reports that
-  are not acknowledged are never dropped: past the limit the outbox keeps them and says that it is full.
+- Acknowledged reports are kept for 7 more days of running time, the oldest going first when the size limit is reached.
+  Time switched off and jumps of a clock make none of them older. Reports that are not acknowledged are never dropped:
+  past the limit the outbox keeps them and says that it is full.
 - An acknowledgement beyond every number given means that this journal is an older copy of itself: its later life
   used those numbers. What was acknowledged before the copy was taken is the same in both lives, so it counts as
   stored; the next number is the one after the acknowledgement; and nothing at or below it is offered again, for its
@@ -15,7 +16,7 @@ The law of the outbox:
   has numbered nobody knows whether the other told it too, and twice told is better than lost.
 - The content of an acknowledged report is not held in memory. When it is needed again, `FetchReports` asks for it.
 
-Time is the monotonic time of whoever drives the machine, in milliseconds; it may begin at the wall clock.
+Time is the monotonic time of whoever drives the machine, in milliseconds; after each restart it may begin anywhere.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class NumberReport:
 
 @dataclass(frozen=True, slots=True)
 class MarkAcknowledged:
-    """Everything numbered up to `through` is acknowledged; what was not before, is since `at_ms`."""
+    """Everything numbered up to `through` is acknowledged; what was not before, is since `at_ms` of running time."""
 
     through: int
     at_ms: int
@@ -208,6 +209,7 @@ class Acknowledged:
     seq: int
     size_bytes: int
     at_ms: int
+    """Running time; it goes on from the newest of them after a restart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +287,8 @@ class Outbox:
         self._window_sent_ms: int | None = None
         self._waiting_since_ms: int | None = None
         self._refused_acks = 0
+        self._ran_before_ms = max((row.at_ms for row in state.acknowledged), default=0)
+        self._began_ms: int | None = None
         self._restore(state)
         self._oldest_held = self._first_held()
         self._cursor = self._base + 1
@@ -335,8 +339,7 @@ class Outbox:
 
     def next_deadline_ms(self) -> int | None:
         """When to feed `DeadlinePassed`; None when there is nothing to wait for."""
-        forget_at = self._runs[0].at_ms + self._limits.kept_ms if self._runs else None
-        times = [t for t in (self._resend_at_ms, forget_at) if t is not None]
+        times = [t for t in (self._resend_at_ms, self._forget_at_ms()) if t is not None]
         return min(times, default=None)
 
     # The machine.
@@ -344,6 +347,8 @@ class Outbox:
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event; the effects are to be made durable first, then sent, in this order."""
         effects: list[Effect] = []
+        if self._began_ms is None:
+            self._began_ms = now_ms
         match event:
             case ReportQueued(report=report):
                 self._keep(report, effects)
@@ -373,6 +378,18 @@ class Outbox:
     def _base(self) -> int:
         """Everything up to here is stored, or is no longer held and can't be offered again."""
         return max(self._stored_seq, self._oldest_held - 1)
+
+    def _running_ms(self, now_ms: int) -> int:
+        """How long this outbox has run in all its lives, as far as it was written down."""
+        assert self._began_ms is not None, "an outbox runs from its first event"
+        return self._ran_before_ms + now_ms - self._began_ms
+
+    def _forget_at_ms(self) -> int | None:
+        """When the oldest acknowledged reports have been kept for long enough, in the driver's time."""
+        if not self._runs or self._began_ms is None:
+            return None
+        kept_until_ms = self._runs[0].at_ms + self._limits.kept_ms
+        return kept_until_ms - self._ran_before_ms + self._began_ms
 
     def _restore(self, state: OutboxState) -> None:
         for row in state.acknowledged:
@@ -451,8 +468,9 @@ class Outbox:
         sizes = tuple(self._numbered.pop(seq).size_bytes for seq in range(first, through + 1))
         self._stored_seq = through
         if sizes:
-            self._runs.append(_Run(first, sizes, now_ms))
-            effects.append(MarkAcknowledged(through, now_ms))
+            running_ms = self._running_ms(now_ms)
+            self._runs.append(_Run(first, sizes, running_ms))
+            effects.append(MarkAcknowledged(through, running_ms))
             self._note_progress()
         self._cursor = max(self._cursor, self._base + 1)
 
@@ -539,9 +557,9 @@ class Outbox:
 
     def _forget_old(self, now_ms: int, effects: list[Effect]) -> None:
         through = None
+        ran_out_ms = self._running_ms(now_ms) - self._limits.kept_ms
         while self._runs and (
-            self._runs[0].at_ms + self._limits.kept_ms <= now_ms
-            or self._bytes > self._limits.bytes_max
+            self._runs[0].at_ms <= ran_out_ms or self._bytes > self._limits.bytes_max
         ):
             run = self._runs.popleft()
             self._bytes -= sum(run.sizes_bytes)

@@ -58,6 +58,7 @@ async def audit(
         stored=delivery.stored,
         lost=delivery.lost,
         stored_twice=delivery.stored_twice,
+        forgotten=delivery.forgotten,
         violations=broken,
         seconds=seconds,
         problems=problems,

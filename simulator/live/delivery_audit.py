@@ -32,17 +32,33 @@ class Delivery:
     """Created, and not stored with the same content."""
     stored_twice: tuple[str, ...]
     """Stored more often than created; a report that no journal knows is one too many as well."""
+    forgotten: int
+    """Stored once, and older than everything that its journal still holds: nothing is left to compare it with."""
 
 
 def compare(created: Iterable[ReportKey], stored: Iterable[ReportKey]) -> Delivery:
     """Compare the journals with the store."""
     made, kept = Counter(created), Counter(stored)
+    lost, surplus = made - kept, kept - made
+    oldest = _oldest_held(made)
+    forgotten = {r for r in surplus if r.seq < oldest.get((r.device, r.stream), 0)}
+    surplus.subtract(forgotten)
     return Delivery(
         created=made.total(),
         stored=kept.total(),
-        lost=tuple(_numbers(made - kept)),
-        stored_twice=tuple(_numbers(kept - made)),
+        lost=tuple(_numbers(lost)),
+        stored_twice=tuple(_numbers(surplus)),
+        forgotten=len(forgotten),
     )
+
+
+def _oldest_held(made: Iterable[ReportKey]) -> dict[tuple[str, str], int]:
+    """A journal forgets the oldest first, so that what it holds has no gap before its end."""
+    oldest: dict[tuple[str, str], int] = {}
+    for report in made:
+        stream = (report.device, report.stream)
+        oldest[stream] = min(report.seq, oldest.get(stream, report.seq))
+    return oldest
 
 
 def _numbers(reports: Counter[ReportKey]) -> list[str]:

@@ -40,6 +40,8 @@ class Summary:
     stored_twice: Sequence[str]
     violations: Sequence[str]
     seconds: float
+    forgotten: int = 0
+    """Stored reports that the journals have kept for long enough and no longer hold."""
     problems: Sequence[str] = ()
     """What kept the audit from looking everywhere, one sentence each."""
 
@@ -95,6 +97,10 @@ def _rendered(summary: Summary) -> RenderableType:
         ("devices unfinished", summary.unfinished),
     ):
         parts.extend(_verdict(name, cases))
+    if summary.forgotten:
+        parts.append(
+            Text(f"{summary.forgotten} stored reports are older than what the journals hold")
+        )
     parts.extend(
         Text(f"the audit is not complete: {p}", style="bold red") for p in summary.problems
     )

@@ -155,6 +155,22 @@ def test_acknowledged_reports_are_kept_for_seven_days() -> None:
     assert not bench.kept.rows
 
 
+@pytest.mark.parametrize("began_ms", [0, 30 * DAY_MS, -30 * DAY_MS])
+def test_a_restart_with_another_clock_makes_no_report_older_or_younger(began_ms: int) -> None:
+    bench = Bench()
+    bench.queue(2)
+    bench.feed(AckArrived(STORE, 1), now_ms=1 * DAY_MS)
+    bench.feed(AckArrived(STORE, 2), now_ms=3 * DAY_MS)
+    bench.restart()
+    bench.feed(SendingHeld(), now_ms=began_ms)
+    assert bench.outbox.next_deadline_ms() == began_ms + 5 * DAY_MS
+    bench.feed(DeadlinePassed(), now_ms=began_ms + 5 * DAY_MS - 1)
+    assert bench.outbox.oldest_held == 1
+    bench.feed(DeadlinePassed(), now_ms=began_ms + 5 * DAY_MS)
+    assert bench.outbox.oldest_held == 2
+    assert bench.outbox.next_deadline_ms() == began_ms + 7 * DAY_MS
+
+
 def test_the_size_limit_ends_the_keeping_of_acknowledged_reports_and_of_nothing_else() -> None:
     bench = Bench(OutboxLimits(bytes_max=1000))
     bench.feed(SendingResumed())

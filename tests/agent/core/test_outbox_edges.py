@@ -198,7 +198,7 @@ def test_what_one_acknowledgement_freed_goes_together_and_a_restart_changes_noth
     bench.feed(AckArrived(STORE, 5), now_ms=2_000)
     if restarted:
         bench.restart()
-        bench.feed(SendingResumed())
+        bench.feed(SendingResumed(), now_ms=2_000)
     bench.feed(DeadlinePassed(), now_ms=999 + WEEK_MS)
     assert bench.outbox.oldest_held == 1
     assert bench.outbox.next_deadline_ms() is not None

@@ -43,6 +43,21 @@ def test_a_report_that_is_not_stored_is_lost() -> None:
     assert compare([report(1), report(2)], [report(1)]).lost == ("D1 stream s1 number 2",)
 
 
+def test_what_a_journal_has_forgotten_is_stored_and_neither_lost_nor_stored_twice() -> None:
+    delivery = compare([report(3)], [report(1), report(2), report(3)])
+    assert (delivery.lost, delivery.stored_twice, delivery.forgotten) == ((), (), 2)
+
+
+def test_what_a_journal_has_forgotten_may_be_stored_once_only() -> None:
+    delivery = compare([report(2)], [report(1), report(1), report(2)])
+    assert (delivery.stored_twice, delivery.forgotten) == (("D1 stream s1 number 1",), 1)
+
+
+def test_what_a_journal_never_gave_out_is_not_taken_for_forgotten() -> None:
+    delivery = compare([report(1)], [report(1), report(2)])
+    assert (delivery.stored_twice, delivery.forgotten) == (("D1 stream s1 number 2",), 0)
+
+
 def test_a_report_that_is_there_twice_is_stored_twice() -> None:
     assert compare([report(1)], [report(1), report(1)]).stored_twice == ("D1 stream s1 number 1",)
 

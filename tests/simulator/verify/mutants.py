@@ -455,6 +455,17 @@ def forgets_at_once() -> AbstractContextManager[Any]:
     return patch.object(Outbox, "__init__", init)
 
 
+@mutant("outbox", "the seven days are counted by the wall clock")
+def counts_by_the_wall_clock() -> AbstractContextManager[Any]:
+    original = Outbox.__init__
+
+    def init(self: Any, stream: str, state: Any = None, limits: Any = None) -> None:
+        original(self, stream, state, limits)
+        self._began_ms = self._ran_before_ms
+
+    return patch.object(Outbox, "__init__", init)
+
+
 # --- the link ------------------------------------------------------------------------------------
 
 
