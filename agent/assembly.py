@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from agent.core.batch import Entry
 from agent.journal import (
     ReportRow,
     SqliteJournal,
@@ -26,7 +27,12 @@ from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion, tl
 from agent.runtime.clock import DeviceClock
 from agent.runtime.driver import Driver, DriverOptions
 from agent.runtime.identifiers import new_id
-from agent.runtime.ports import Endpoint, Entry, LogArchive, Transport, Verifier
+from agent.runtime.ports import (
+    Endpoint,
+    LogArchive,
+    Transport,
+    Verifier,
+)
 from agent.runtime.watcher import Watcher
 from agent.screen.ports import IntentRefused
 from agent.settings import VERSION
@@ -433,13 +439,13 @@ class DriverSource:
         """What to draw.
 
         A page that `stays_open` can be read after the end: on an open device until the person closes it, on a locked
-        one, which no key leaves, for a minute.
+        one, which no key leaves, for a minute. Where nothing was ever shown there is nothing to read.
         """
-        is_open = False
+        is_open: bool | None = None
         async for progress, reporting in self._driver.snapshots():
             is_open = progress.gate is not Gate.LOCKED
             yield progress, reporting
-        if self._stays_open:
+        if self._stays_open and is_open is not None:
             with contextlib.suppress(TimeoutError):
                 limit_s = None if is_open else self._locked_stay_s
                 await asyncio.wait_for(self._driver.stop_wanted(), limit_s)
@@ -467,7 +473,10 @@ def _raise_if(refusal: str | None) -> None:
 # What the devices of one process share, and what an audit of them reads.
 
 
-def open_fleet_journal(path: Path) -> SqliteJournal:
+FleetJournal = SqliteJournal
+
+
+def open_fleet_journal(path: Path) -> FleetJournal:
     """One journal for many devices. Raises `JournalUnreadable`."""
     return open_journal(path)
 
@@ -490,9 +499,9 @@ def read_reports(path: Path) -> Iterator[ReportRow]:
     return iterate_reports(path)
 
 
-def read_inputs(path: Path) -> Iterator[tuple[str, Entry]]:
-    """Every input that a journal holds, with its device. Raises `JournalUnreadable`."""
-    return iterate_entries(path)
+def read_inputs(path: Path, kinds: Collection[str] = ()) -> Iterator[tuple[str, Entry]]:
+    """Every input that a journal holds, with its device; of `kinds` only those. Raises `JournalUnreadable`."""
+    return iterate_entries(path, kinds=kinds)
 
 
 class WatcherSource:

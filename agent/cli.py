@@ -175,15 +175,15 @@ def run(
         has_screen = not no_screen and not as_json and sys.stdout.isatty() and sys.stdin.isatty()
         _log_to(settings.log_level, file=plan.log_file, on_stderr=not has_screen)
         agent = assembly.build_agent(plan)
-    outcome = _on_a_loop(
-        _run(
-            agent,
-            has_screen=has_screen,
-            yes=yes,
-            emergency_exit=settings.emergency_exit,
-            exit_on_release=exit_on_release,
+        outcome = _on_a_loop(
+            _run(
+                agent,
+                has_screen=has_screen,
+                yes=yes,
+                emergency_exit=settings.emergency_exit,
+                exit_on_release=exit_on_release,
+            )
         )
-    )
     _tell_outcome(plan.device, outcome, as_json=as_json)
     raise typer.Exit(exit_code_of(outcome.gate, outcome.end_state))
 
@@ -195,7 +195,8 @@ def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = 
     Example: esp-agent status --device LAPTOP-7
     """
     from agent import assembly
-    from agent.journal import iterate_entries
+    from agent.core.retelling import Retelling, told_otherwise
+    from agent.journal import ReadInputs, read_journal
     from agent.replay import last_progress
     from agent.screen.plain import plain_line
     from agent.wire.vocabulary import Gate
@@ -206,7 +207,15 @@ def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = 
         path = assembly.journal_file(settings.state_dir.expanduser(), name)
         if not path.exists():
             _fail(f"{path}: this device has not begun to enroll here", ExitCode.NOTHING_KNOWN)
-        progress = last_progress(entry for _, entry in iterate_entries(path, name))
+        with read_journal(path) as reader:
+            inputs = reader.inputs(name) if name in reader.devices() else ReadInputs(name, ())
+    retelling = Retelling(inputs.entries, inputs.checkpoints)
+    progress = last_progress(retelling)
+    otherwise = told_otherwise(retelling, VERSION)
+    for note in filter(None, (inputs.left_out, otherwise, inputs.missing)):
+        typer.echo(f"{path}: {note}", err=True)
+    if retelling.is_lost or inputs.missing:
+        _fail(f"{path}: where this device is now can't be told", ExitCode.FAILED_TO_RUN)
     if progress is None:
         _fail(f"{path}: this device has not begun to enroll", ExitCode.NOTHING_KNOWN)
     typer.echo(progress.model_dump_json(exclude_none=True) if as_json else plain_line(progress))
@@ -538,7 +547,7 @@ def _host_name() -> str:
 
 
 def _on_a_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, on a loop that can watch sockets for aiomqtt; Python's own choice on Windows can't."""
+    """Run to the end, on a loop that can watch sockets; Python's own choice on Windows can't."""
     factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
@@ -720,20 +729,23 @@ def _play(reader: JournalReader, names: list[str]) -> None:
 
 
 def _print_replay(reader: JournalReader, names: list[str], *, as_json: bool) -> None:
-    from agent.replay import moments, told_otherwise
+    from agent.core.retelling import Retelling, told_otherwise
+    from agent.replay import moments
 
     whole = True
     for name in names:
         if not as_json:
             typer.echo(name)
         inputs = reader.inputs(name)
-        differs = None
-        for moment in moments(inputs.entries):
-            differs = differs or (moment.entry if moment.differs else None)
+        retelling = Retelling(inputs.entries, inputs.checkpoints)
+        for moment in moments(retelling):
             line = {"device": name, **moment.as_json()}
             typer.echo(json.dumps(line) if as_json else f"  {moment.as_line()}")
-        if differs is not None:
-            typer.echo(f"{name}: {told_otherwise(differs, VERSION)}", err=True)
+        if otherwise := told_otherwise(retelling, VERSION):
+            whole = whole and not retelling.is_lost
+            typer.echo(f"{name}: {otherwise}", err=True)
+        if inputs.left_out:
+            typer.echo(f"{name}: {inputs.left_out}", err=True)
         if inputs.missing:
             whole = False
             typer.echo(f"{name}: {inputs.missing}", err=True)

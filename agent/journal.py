@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import os
 import queue
 import shutil
@@ -17,13 +18,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, assert_never
 
 from pydantic import ValidationError
 
+from agent.core.batch import Batch, Checkpoint, Entry
 from agent.core.events import EVENT_CODEC
 from agent.core.outbox import (
     Acknowledged,
@@ -32,17 +35,24 @@ from agent.core.outbox import (
     ForgetReports,
     KeepReport,
     MarkAcknowledged,
+    Numbered,
     NumberReport,
     OutboxState,
     RememberStored,
     UnmarkAcknowledged,
 )
-from agent.runtime.ports import Batch, Entry, JournalFailed, JournalState, JournalUnreadable
+from agent.core.shell import CHECKPOINT_BYTES_MAX, CHECKPOINTS_KEPT
+from agent.runtime.ports import (
+    JournalFailed,
+    JournalState,
+    JournalUnreadable,
+)
 from agent.wire.events import Report
 
 APPLICATION_ID: Final = 0x45535041
 """Marks our files among all SQLite files: "ESPA"."""
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+SCHEMA_WITH_CHECKPOINTS: Final = 3
 GROUP_MAX: Final = 512
 """How many batches one transaction takes at most, so that nobody waits long."""
 
@@ -55,7 +65,9 @@ CREATE TABLE device (
     next_seq INTEGER NOT NULL DEFAULT 1,
     next_position INTEGER NOT NULL DEFAULT 1,
     stored_seq INTEGER NOT NULL DEFAULT 0,
-    store TEXT
+    store TEXT,
+    held_after TEXT,
+    chained_from INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE entry (
     device INTEGER NOT NULL REFERENCES device (id),
@@ -84,10 +96,34 @@ CREATE TABLE command (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: Final = {1: "ALTER TABLE entry ADD COLUMN digest TEXT"}
+_CHECKPOINTS = """
+CREATE TABLE checkpoint (
+    device INTEGER NOT NULL REFERENCES device (id),
+    n INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (device, n)
+)
+"""
+"""The newest ones of each device; their content is compressed."""
+
+_MIGRATIONS: Final = {
+    1: ("ALTER TABLE entry ADD COLUMN digest TEXT",),
+    2: (
+        "ALTER TABLE device ADD COLUMN held_after TEXT",
+        "ALTER TABLE device ADD COLUMN chained_from INTEGER NOT NULL DEFAULT 1",
+        "UPDATE device SET chained_from = next_seq",
+        _CHECKPOINTS,
+    ),
+}
 """What brings a file of an older schema one further."""
 
-_COPIED: Final = {"device": "id", "entry": "device", "report": "device", "command": "device"}
+_COPIED: Final = {
+    "device": "id",
+    "entry": "device",
+    "report": "device",
+    "command": "device",
+    "checkpoint": "device",
+}
 """What a copy of one device takes from each table, by the column that names the device."""
 
 T = TypeVar("T")
@@ -150,6 +186,12 @@ class SqliteJournal:
         self._ids: dict[str, int] = {}
         self._inbox: queue.SimpleQueue[_Commit | _Job | None] = queue.SimpleQueue()
         self._is_open = True
+        self.commits = 0
+        """Batches that are in the file; counted by the writer, for whoever measures."""
+        self.transactions = 0
+        """Transactions that they went into."""
+        self.syncs = 0
+        """Of these, those that waited for the disk."""
         self._writer = threading.Thread(
             target=self._write, name=f"journal {path.name}", daemon=True
         )
@@ -238,6 +280,9 @@ class SqliteJournal:
             failure = JournalFailed(f"{self.path}: {error}")
             _answer([(request.done, None, failure) for request in group])
         else:
+            self.commits += len(group)
+            self.transactions += 1
+            self.syncs += level == "FULL"
             _answer([(request.done, None, None) for request in group])
 
     def _do(self, job: _Job) -> None:
@@ -265,6 +310,8 @@ class SqliteJournal:
                     entry.digest,
                 ),
             )
+        if batch.checkpoint is not None:
+            _keep_checkpoint(connection, key, batch.checkpoint)
         for change in batch.outbox:
             _apply_outbox(connection, key, change)
         for command in batch.executed:
@@ -344,8 +391,10 @@ def iterate_reports(path: Path) -> Iterator[ReportRow]:
         )
 
 
-def iterate_entries(path: Path, device: str | None = None) -> Iterator[tuple[str, Entry]]:
-    """Every input with its device, by device and in order. For reading only.
+def iterate_entries(
+    path: Path, device: str | None = None, kinds: Collection[str] = ()
+) -> Iterator[tuple[str, Entry]]:
+    """Every input with its device, by device and in order; of `kinds` only those. For reading only.
 
     Raises:
         JournalUnreadable: there is no such file, or it is torn, foreign or of a newer schema.
@@ -353,8 +402,10 @@ def iterate_entries(path: Path, device: str | None = None) -> Iterator[tuple[str
     with contextlib.closing(_open_to_read(path)) as connection, _readable(path):
         rows = connection.execute(
             f"SELECT name, {_entry_columns(connection)} FROM entry"  # noqa: S608
-            " JOIN device ON device.id = entry.device WHERE ?1 IS NULL OR name = ?1 ORDER BY name, n",
-            (device,),
+            " JOIN device ON device.id = entry.device WHERE (?1 IS NULL OR name = ?1)"
+            " AND (?2 = '[]' OR json_extract(input, '$.kind') IN (SELECT value FROM json_each(?2)))"
+            " ORDER BY name, n",
+            (device, json.dumps(sorted(kinds))),
         )
         for name, *columns in rows:
             yield name, _entry(columns)
@@ -372,9 +423,12 @@ class ReadInputs:
 
     device: str
     entries: Sequence[Entry]
-    """From the first one on, without a gap."""
+    """From the first one on, without a gap but for what a checkpoint makes up for."""
     missing: str = ""
     """Which ones are missing and why, as one sentence; empty when none is."""
+    checkpoints: Sequence[Checkpoint] = ()
+    left_out: str = ""
+    """Which ones this version can't read though a checkpoint makes up for them, as one sentence."""
 
 
 class JournalReader:
@@ -394,23 +448,34 @@ class JournalReader:
         """What can be read of one device. Raises `JournalUnreadable` when not even the device can."""
         with _readable(self._path):
             key = self._key(device)
+        checkpoints = self._checkpoints(key)
         entries: list[Entry] = []
-        reason = ""
+        left_out: list[str] = []
+        n, reason = 0, ""
         try:
-            for columns in self._connection.execute(
-                f"SELECT {_entry_columns(self._connection)} FROM entry WHERE device = ? ORDER BY n",  # noqa: S608
-                (key,),
-            ):
-                if columns[0] != len(entries) + 1:
+            for columns in _entry_rows(self._connection, key):
+                if columns[0] != n + 1:
                     reason = "it is not in the file"
                     break
-                entries.append(_entry(columns))
+                try:
+                    entries.append(_entry(columns))
+                except ValidationError as error:
+                    told = f"this version does not understand it: {_first_of(error)}"
+                    if not _is_made_up_for(n + 1, checkpoints):
+                        reason = told
+                        break
+                    left_out.append(f"Input {n + 1} can't be read ({told})")
+                n += 1
         except sqlite3.DatabaseError as error:
             reason = f"the file is torn there: {error}"
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            reason = f"this version does not understand it: {first['msg']}"
-        return ReadInputs(device, entries, reason and self._missing(key, len(entries) + 1, reason))
+        missing = reason and self._missing(key, n + 1, reason)
+        return ReadInputs(device, entries, missing, checkpoints, "; ".join(left_out))
+
+    def _checkpoints(self, key: int) -> Sequence[Checkpoint]:
+        # What comes after a torn page may still be told without them.
+        with contextlib.suppress(sqlite3.DatabaseError):
+            return _read_checkpoints(self._connection, key)
+        return ()
 
     def _key(self, device: str) -> int:
         # The index over the names may be torn where the table is not.
@@ -557,8 +622,9 @@ def _apply_outbox(connection: sqlite3.Connection, key: int, change: Durable) -> 
                 "UPDATE report SET acknowledged_ms = NULL WHERE device = ? AND seq > ?",
                 (key, above),
             )
-        case ForgetReports(through=through):
+        case ForgetReports(through=through, digest=digest):
             connection.execute("DELETE FROM report WHERE device = ? AND seq <= ?", (key, through))
+            connection.execute("UPDATE device SET held_after = ? WHERE id = ?", (digest, key))
         case RememberStored(store=store, stored_seq=stored_seq, next_seq=next_seq):
             connection.execute(
                 "UPDATE device SET store = ?, stored_seq = ?, next_seq = ? WHERE id = ?",
@@ -570,23 +636,23 @@ def _apply_outbox(connection: sqlite3.Connection, key: int, change: Durable) -> 
 
 def _read_device(path: Path, connection: sqlite3.Connection, device: str) -> JournalState:
     key = _device_key(connection, device)
-    stream, session, next_seq, next_position, stored_seq, store = connection.execute(
-        "SELECT stream, session, next_seq, next_position, stored_seq, store FROM device WHERE id = ?",
-        (key,),
-    ).fetchone()
+    (stream, session, next_seq, next_position, stored_seq, store, held_after, chained_from) = (
+        connection.execute(
+            "SELECT stream, session, next_seq, next_position, stored_seq, store, held_after,"
+            " chained_from FROM device WHERE id = ?",
+            (key,),
+        ).fetchone()
+    )
     with _readable(path):
-        entries = [
-            _entry(columns)
-            for columns in connection.execute(
-                f"SELECT {_entry_columns(connection)} FROM entry WHERE device = ? ORDER BY n",  # noqa: S608
-                (key,),
-            )
-        ]
+        checkpoints = _read_checkpoints(connection, key)
+        entries = list(_understood(_entry_rows(connection, key), checkpoints))
         outbox = OutboxState(
             next_position=next_position,
             next_seq=next_seq,
             stored_seq=stored_seq,
             store=store,
+            held_after=held_after,
+            chained_from=chained_from,
             acknowledged=_acknowledged(connection, key),
             numbered=_numbered(connection, key),
             queued=_queued(connection, key),
@@ -599,7 +665,62 @@ def _read_device(path: Path, connection: sqlite3.Connection, device: str) -> Jou
         entries=entries,
         outbox=outbox,
         executed=frozenset(command for (command,) in executed),
+        checkpoints=checkpoints,
+        name=str(path),
     )
+
+
+def _entry_rows(connection: sqlite3.Connection, key: int) -> Iterable[Sequence[Any]]:
+    return connection.execute(
+        f"SELECT {_entry_columns(connection)} FROM entry WHERE device = ? ORDER BY n",  # noqa: S608
+        (key,),
+    )
+
+
+def _understood(
+    rows: Iterable[Sequence[Any]], checkpoints: Sequence[Checkpoint]
+) -> Iterator[Entry]:
+    """The inputs, without those that this version can't read and that a checkpoint makes up for."""
+    for columns in rows:
+        try:
+            yield _entry(columns)
+        except ValidationError:
+            if not _is_made_up_for(columns[0], checkpoints):
+                raise
+
+
+def _is_made_up_for(n: int, checkpoints: Sequence[Checkpoint]) -> bool:
+    return any(n <= checkpoint.n for checkpoint in checkpoints)
+
+
+def _keep_checkpoint(connection: sqlite3.Connection, key: int, checkpoint: Checkpoint) -> None:
+    connection.execute(
+        "INSERT INTO checkpoint VALUES (?, ?, ?)",
+        (key, checkpoint.n, zlib.compress(checkpoint.content)),
+    )
+    connection.execute(
+        "DELETE FROM checkpoint WHERE device = ?1 AND n NOT IN"
+        " (SELECT n FROM checkpoint WHERE device = ?1 ORDER BY n DESC LIMIT ?2)",
+        (key, CHECKPOINTS_KEPT),
+    )
+
+
+def _read_checkpoints(connection: sqlite3.Connection, key: int) -> Sequence[Checkpoint]:
+    """The newest first; a file of an older schema, which is only read, has none."""
+    if _pragma(connection, "user_version") < SCHEMA_WITH_CHECKPOINTS:
+        return ()
+    rows = connection.execute(
+        "SELECT n, content FROM checkpoint WHERE device = ? ORDER BY n DESC", (key,)
+    )
+    return [Checkpoint(n, _inflated(content)) for n, content in rows]
+
+
+def _inflated(content: bytes) -> bytes:
+    """What was kept; nothing, which no version takes for a checkpoint, when it is damaged."""
+    try:
+        return zlib.decompressobj().decompress(content, CHECKPOINT_BYTES_MAX)
+    except zlib.error:
+        return b""
 
 
 def _entry(columns: Sequence[Any]) -> Entry:
@@ -615,20 +736,23 @@ def _entry_columns(connection: sqlite3.Connection) -> str:
 
 def _acknowledged(connection: sqlite3.Connection, key: int) -> Sequence[Acknowledged]:
     rows = connection.execute(
-        "SELECT seq, LENGTH(content), acknowledged_ms FROM report"
+        "SELECT seq, LENGTH(content), acknowledged_ms, digest FROM report"
         " WHERE device = ? AND acknowledged_ms IS NOT NULL ORDER BY seq",
         (key,),
     )
     return [Acknowledged(*row) for row in rows]
 
 
-def _numbered(connection: sqlite3.Connection, key: int) -> Sequence[tuple[int, int, Report]]:
+def _numbered(connection: sqlite3.Connection, key: int) -> Sequence[Numbered]:
     rows = connection.execute(
-        "SELECT position, seq, content FROM report"
+        "SELECT position, seq, content, digest FROM report"
         " WHERE device = ? AND seq IS NOT NULL AND acknowledged_ms IS NULL ORDER BY seq",
         (key,),
     )
-    return [(position, seq, Report.model_validate_json(content)) for position, seq, content in rows]
+    return [
+        Numbered(position, seq, Report.model_validate_json(content), digest)
+        for position, seq, content, digest in rows
+    ]
 
 
 def _queued(connection: sqlite3.Connection, key: int) -> Sequence[tuple[int, Report]]:
@@ -657,15 +781,37 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+_RIGHTS: Final = "let this account write the file and its folder, then start again"
+_REMEDIES: Final = {
+    sqlite3.SQLITE_FULL: "make room on the disk, then start again",
+    sqlite3.SQLITE_READONLY: _RIGHTS,
+    sqlite3.SQLITE_PERM: _RIGHTS,
+    sqlite3.SQLITE_CANTOPEN: _RIGHTS,
+    sqlite3.SQLITE_BUSY: "close the other program that uses the file, then start again",
+}
+"""What helps where the file itself may be as good as ever."""
+
+
+def _kind_of(error: sqlite3.DatabaseError) -> int:
+    """SQLite's primary result code; 0 for what Python's own module refuses."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise _torn(path, str(error)) from error
+        remedy = _REMEDIES.get(_kind_of(error))
+        if remedy is None:
+            raise _torn(path, str(error)) from error
+        raise JournalUnreadable(f"{path}: can't be used now ({error}); {remedy}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise _torn(path, f"an entry can't be read ({first['msg']})") from error
+        raise _torn(path, f"an entry can't be read ({_first_of(error)})") from error
+
+
+def _first_of(error: ValidationError) -> str:
+    return error.errors(include_url=False, include_input=False)[0]["msg"]
 
 
 def _answer(results: Sequence[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
@@ -699,11 +845,20 @@ def _checked(path: Path) -> sqlite3.Connection:
             _migrate(connection)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+        _keep_private(path)
     except BaseException:
         connection.close()
         raise
-    path.chmod(0o600)
     return connection
+
+
+def _keep_private(path: Path) -> None:
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise JournalUnreadable(
+            f"{path}: can't be used now ({error.strerror}); {_RIGHTS}"
+        ) from error
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
@@ -742,7 +897,7 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 def _make(connection: sqlite3.Connection) -> None:
     with _transaction(connection):
-        for statement in _SCHEMA.split(";"):
+        for statement in (*_SCHEMA.split(";"), _CHECKPOINTS):
             if statement.strip():
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -756,7 +911,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
         return
     with _transaction(connection):
         for step in range(version, SCHEMA_VERSION):
-            connection.execute(_MIGRATIONS[step])
+            for statement in _MIGRATIONS[step]:
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from socket import SHUT_RDWR, socket
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.runtime.ports import Connection, Incoming, TransportLost, TransportRefused, Will
+from agent.runtime.ports import Incoming, TransportLost, TransportRefused, Will
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class MqttTransport:
         return self._spoken.version or "5"
 
     @contextlib.asynccontextmanager
-    async def connect(self, client_id: str, will: Will | None) -> AsyncIterator[Connection]:
+    async def connect(self, client_id: str, will: Will | None) -> AsyncIterator[MqttConnection]:
         """See `Transport.connect`."""
         try:
             if self._spoken.version is None and will is not None:
@@ -153,7 +154,7 @@ class MqttTransport:
         except aiomqtt.MqttError as error:
             raise _translated(error) from error
         try:
-            yield _MqttConnection(client)
+            yield MqttConnection(client)
         finally:
             await client.hang_up()
 
@@ -166,10 +167,12 @@ class MqttTransport:
         await client.hang_up()
 
     async def _open(self, client_id: str, will: Will | None) -> _Client:
+        # Another device of the fleet may find the version out meanwhile.
+        tried = self.version
         try:
             client = await self._open_once(client_id, will)
         except aiomqtt.MqttError as error:
-            if self.version != "5" or not _refuses_version(error):
+            if tried != "5" or not _refuses_version(error):
                 raise
             logger.info("%s does not speak MQTT 5; using 3.1.1", self._address)
             self._spoken.version = "3.1.1"
@@ -274,6 +277,13 @@ class _Client(aiomqtt.Client):
         if self._misc_task is not None:
             await asyncio.gather(self._misc_task, return_exceptions=True)
 
+    def cut(self) -> None:
+        """End the connection under both ends; paho notices it as any loss."""
+        connected = self._client.socket()
+        if isinstance(connected, socket):
+            with contextlib.suppress(OSError):
+                connected.shutdown(SHUT_RDWR)
+
     async def _give_up(self, opening: asyncio.Future[Self]) -> None:
         self._is_wanted = False
         if not self._connected.done():
@@ -356,7 +366,7 @@ class _Client(aiomqtt.Client):
             self.news.set()
 
 
-class _MqttConnection:
+class MqttConnection:
     """An open session, as `Connection` wants it."""
 
     def __init__(self, client: _Client) -> None:
@@ -377,6 +387,10 @@ class _MqttConnection:
         if (end := self._client.end) is not None:
             raise TransportLost(end)
         await self._client.publish_confirmed(topic, payload, retain=retain)
+
+    def abort(self) -> None:
+        """Cut the connection without a farewell, as a network does: the broker publishes the will."""
+        self._client.cut()
 
     async def messages(self) -> AsyncIterator[Incoming]:
         """See `Connection.messages`."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.core.batch import Entry
 from agent.core.effects import Effect, Report
 from agent.core.enrollment import Enrollment
 from agent.core.events import EVENT_CODEC, Event
-from agent.core.fingerprint import is_told_otherwise
+from agent.core.retelling import Retelling, told_otherwise
 from agent.journal import JournalReader, ReadInputs
 from agent.replay_words import input_words, report_words
-from agent.runtime.ports import Entry, JournalUnreadable
+from agent.runtime.ports import (
+    JournalUnreadable,
+)
 from agent.screen.recorder_ports import Mark, Scene
 from agent.wire import events as wire
 from agent.wire.progress import Progress
@@ -36,6 +38,8 @@ class Moment:
     """The names of what it caused, in order."""
     differs: bool = False
     """Whether the version that wrote the journal told this moment otherwise."""
+    continued: bool = False
+    """Whether the story goes on here from a checkpoint that the device kept."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs; times in milliseconds."""
@@ -52,6 +56,7 @@ class Moment:
             "gate": self.progress.gate.value,
             "end_state": self.progress.end_state and self.progress.end_state.value,
             "differs": self.differs,
+            "continued": self.continued,
         }
 
     def as_line(self) -> str:
@@ -63,21 +68,19 @@ class Moment:
         )
 
 
-def moments(entries: Iterable[Entry]) -> Iterator[Moment]:
-    """Fold the inputs of one device and show each step of it."""
-    machine = Enrollment()
-    for entry in entries:
-        effects = machine.handle(entry.event, entry.at_ms)
-        names = tuple(type(e).__name__ for e in effects)
-        differs = is_told_otherwise(entry.digest, machine)
-        yield Moment(entry, machine.progress, names, differs)
+def moments(retelling: Retelling) -> Iterator[Moment]:
+    """Tell the inputs of one device and show each step of it; those that can't be told are left out."""
+    for told in retelling:
+        names = tuple(type(e).__name__ for e in told.effects)
+        continued = retelling.continued is not None and retelling.continued.at == told.entry.n
+        yield Moment(told.entry, told.machine.progress, names, told.differs, continued)
 
 
-def last_progress(entries: Iterable[Entry]) -> Progress | None:
-    """What the device looks like after its last input; None before the first."""
-    machine = Enrollment()
-    for entry in entries:
-        machine.handle(entry.event, entry.at_ms)
+def last_progress(retelling: Retelling) -> Progress | None:
+    """What the device looks like after the last input that can be told; None before the first."""
+    for _ in retelling:
+        pass
+    machine = retelling.machine
     return machine.progress if machine.attempt is not None else None
 
 
@@ -91,16 +94,17 @@ class Recording:
         """Fold all inputs once; `version` is the one of this program."""
         self.device = inputs.device
         self.marks: list[Mark] = []
-        self._entries = inputs.entries
+        self._retelling = Retelling(inputs.entries, inputs.checkpoints)
+        self._entries: list[Entry] = []
+        """The inputs that can be told."""
         self._spacing = max(STATE_INPUTS, -(-len(inputs.entries) // STATES_MAX))
         self._states: list[bytes] = []
         self._names: dict[str, str] = {}
         """Of all items that were ever reported, by id."""
-        self._agreed: list[int] = []
-        """The inputs whose fingerprints agree, up to the first that does not."""
-        self._differs: Entry | None = None
-        stopped = self._fold_all()
-        self.notes = tuple(filter(None, (inputs.missing, stopped, self._told_of_versions(version))))
+        stopped = self._tell_all()
+        otherwise = told_otherwise(self._retelling, version)
+        versions = otherwise or self._told_of_versions(inputs.entries, version)
+        self.notes = tuple(filter(None, (inputs.left_out, inputs.missing, stopped, versions)))
         self._machine, self._place = Enrollment(), -1
         self._effects: Sequence[Effect] = ()
 
@@ -123,45 +127,39 @@ class Recording:
             return
         kept = place // self._spacing
         if not kept * self._spacing <= self._place + 1 <= place:
-            self._machine = pickle.loads(self._states[kept])  # noqa: S301 - written below, in this process
+            self._machine = Enrollment.restored(self._states[kept])
             self._place = kept * self._spacing - 1
         for entry in self._entries[self._place + 1 : place + 1]:
-            self._effects = self._machine.handle(entry.event, entry.at_ms)
+            self._take(entry)
         self._place = place
 
-    def _fold_all(self) -> str:
-        """Lay out the recording; why it stops early, or nothing."""
-        machine, marker = Enrollment(), _Marker()
-        for place, entry in enumerate(self._entries):
-            if place % self._spacing == 0:
-                self._states.append(pickle.dumps(machine))
-            try:
-                effects = machine.handle(entry.event, entry.at_ms)
-                self._compare(entry, machine)
-            except Exception as error:  # noqa: BLE001 - whatever another version wrote, this one tells what it can
-                return _not_understood(entry, f"{type(error).__name__}: {error}")
-            if machine.attempt is None:
-                return _not_understood(entry, "no attempt has begun")
-            bodies = _bodies(effects)
-            self.marks.append(marker.mark(entry, bodies))
+    def _take(self, entry: Entry) -> None:
+        continued = self._retelling.continued
+        if continued is not None and continued.at == entry.n:
+            self._machine, self._effects = self._retelling.told_from()
+        else:
+            self._effects = self._machine.handle(entry.event, entry.at_ms)
+
+    def _tell_all(self) -> str:
+        """Lay out the recording; why it stops early though this version understands it, or nothing."""
+        marker = _Marker()
+        self._states.append(Enrollment().checkpoint())
+        for told in self._retelling:
+            if told.machine.attempt is None:
+                return f"Input {told.entry.n} and all after it can't be told: no attempt has begun"
+            bodies = _bodies(told.effects)
+            self._entries.append(told.entry)
+            self.marks.append(marker.mark(told.entry, bodies))
             self._names |= {b.item: b.name for b in bodies if isinstance(b, wire.ItemChanged)}
+            if len(self._entries) % self._spacing == 0:
+                self._states.append(told.machine.checkpoint())
         return ""
 
-    def _compare(self, entry: Entry, machine: Enrollment) -> None:
-        if entry.digest is None or self._differs is not None:
-            return
-        if is_told_otherwise(entry.digest, machine):
-            self._differs = entry
-        else:
-            self._agreed.append(entry.n)
-
-    def _told_of_versions(self, version: str) -> str:
-        if self._differs is not None:
-            return told_otherwise(self._differs, version, self._agreed[-1] if self._agreed else 0)
-        others = sorted({e.machine_version for e in self._entries} - {version})
+    def _told_of_versions(self, entries: Sequence[Entry], version: str) -> str:
+        others = sorted({e.machine_version for e in entries} - {version})
         if not others:
             return ""
-        count = len(self._agreed)
+        count = len(self._retelling.agreed)
         where = "one place" if count == 1 else f"{count} places"
         found = (
             f"it agrees at the {where} that can be compared" if count else "nothing can be compared"
@@ -187,22 +185,6 @@ class Recordings:
         except JournalUnreadable as error:
             inputs = ReadInputs(device, (), f"Nothing of {device} can be read ({error})")
         return Recording(inputs, self._version)
-
-
-def told_otherwise(entry: Entry, version: str, agreed: int = 0) -> str:
-    """That a version tells a recording otherwise than the device saw it.
-
-    `entry` is the first whose fingerprint differs, `agreed` the last input before it whose fingerprint agrees.
-    """
-    since = f"input {agreed + 1} to {entry.n}" if agreed + 1 < entry.n else f"input {entry.n}"
-    return (
-        f"From {since} on, version {version} tells this otherwise than version {entry.machine_version} "
-        "did on the device"
-    )
-
-
-def _not_understood(entry: Entry, reason: str) -> str:
-    return f"Input {entry.n} and all after it are not understood by this version ({reason})"
 
 
 def _bodies(effects: Iterable[Effect]) -> list[wire.Body]:

@@ -14,7 +14,7 @@ from agent.wire.progress import Failure
 from agent.wire.versions import is_older
 from agent.wire.vocabulary import EnrollmentType, FailureKind
 
-_VERSION = re.compile(r"^\d+(\.\d+){0,5}$")
+_VERSION = re.compile(r"^[0-9]+(\.[0-9]+){0,5}$")
 
 
 class AdmissionRules(BaseModel):
@@ -34,7 +34,7 @@ class AdmissionRules(BaseModel):
     @classmethod
     def _versions(cls, value: dict[EnrollmentType, str]) -> dict[EnrollmentType, str]:
         for enrollment_type, version in value.items():
-            if not _VERSION.match(version):
+            if not _VERSION.fullmatch(version):
                 raise ValueError(
                     f"'{version}' for {enrollment_type.value} is no version; write numbers with dots, such as 14.5"
                 )

@@ -213,6 +213,20 @@ def stored_lines(store: Store) -> Iterator[str]:
         yield _line(record="loss", **page.loss_line(loss).model_dump(mode="json"))
 
 
+@api.get("/reports", tags=["History"], response_class=StreamingResponse)
+def reports(given: Given) -> StreamingResponse:
+    """Every stored report, one JSON object a line: device, stream, seq and the report itself."""
+    return StreamingResponse(report_lines(given.store), media_type="application/x-ndjson")
+
+
+def report_lines(store: Store) -> Iterator[str]:
+    """Every stored report as lines of JSON, by device and in its order."""
+    for device, stream, seq, report in store.reports():
+        head = json.dumps({"device": device, "stream": stream, "seq": seq}, separators=(",", ":"))
+        # The report is JSON already, and there may be millions of them.
+        yield f'{head[:-1]},"report":{report}}}\n'
+
+
 def _line(**fields: object) -> str:
     return json.dumps(fields, separators=(",", ":")) + "\n"
 

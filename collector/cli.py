@@ -34,7 +34,7 @@ from agent.wire.messages import (
 )
 from agent.wire.vocabulary import Context, EnrollmentType, Variant
 from collector import text
-from collector.api import make_app, stored_lines
+from collector.api import make_app, report_lines, stored_lines
 from collector.client import Access, Collector, CollectorRefused, CollectorUnreachable, connected
 from collector.database import StoreFailed
 from collector.files import ContentRefused, FileRefused, check, load, load_json, load_rows
@@ -502,9 +502,18 @@ def export(
         str | None, typer.Option(help="A database URL; the SQLite file in the data directory else.")
     ] = None,
     *,
+    reports: Annotated[
+        bool,
+        typer.Option("--reports", help="The reports themselves, as `esp-sim fit` reads them."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Every stored report and every recorded loss, one JSON object a line."""
+    """Every stored report and every recorded loss with its digest, one JSON object a line.
+
+    With --reports it is the history: device, stream, seq and report. It names devices and users, as the reports do.
+
+    Example: esp-collector export --data ./collector --reports > reports.jsonl
+    """
     del as_json  # There is no other form; the option is there because every other command has it.
     path = data / "store.sqlite"
     if database is None and not path.exists():
@@ -512,7 +521,7 @@ def export(
     try:
         store = Store(database or database_url(data), now_ms=0)
         try:
-            for line in stored_lines(store):
+            for line in report_lines(store) if reports else stored_lines(store):
                 typer.echo(line, nl=False)
         finally:
             store.close()

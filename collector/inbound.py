@@ -20,7 +20,16 @@ from collector.clock import Clock
 from collector.commands import CommandRow, Commands
 from collector.database import StoreFailed
 from collector.desk import Assigned, Desk
-from collector.intake import Duplicate, Readable, Reason, Refused, StreamRow, Unreadable, read
+from collector.intake import (
+    Duplicate,
+    Fork,
+    Readable,
+    Reason,
+    Refused,
+    StreamRow,
+    Unreadable,
+    read,
+)
 from collector.janitor import due
 from collector.keys import Signer
 from collector.metrics import Metrics
@@ -205,6 +214,12 @@ class Inbound:
                     device=decision.row.device,
                     stream=decision.row.stream,
                 )
+        for device, stream in sorted(_forked(committed)):
+            LOG.warning(
+                "reports continue another story than the stored one; the device is told",
+                device=device,
+                stream=stream,
+            )
         return committed
 
     def _store_failed(self, failure: StoreFailed) -> None:
@@ -255,6 +270,7 @@ class Inbound:
             term=term,
             stream=row.stream,
             stored_seq=row.last_seq,
+            digest=row.last_digest or None,
         )
         yield self._said(row.device, Channel.ACK, encode(ack))
 
@@ -337,6 +353,12 @@ def _is_presence(topic: str) -> bool:
     except ValueError:
         return False
     return isinstance(parsed, DeviceTopic) and parsed.channel is Channel.PRESENCE
+
+
+def _forked(committed: Committed) -> set[tuple[str, str]]:
+    """Device and stream of each journal that turned out to be an older copy of itself."""
+    forks = (one.row for one in committed.decisions if isinstance(one, Fork))
+    return {(row.device, row.stream) for row in forks}
 
 
 def _by_device(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from agent.wire.base import Count, DeviceId, Identifier, Message, Seq
+from agent.wire.base import Count, DeviceId, Digest, Identifier, Message, Seq
 from agent.wire.codec import PayloadRefused, decode, digest
 from agent.wire.events import Event
 from agent.wire.topics import Channel, DeviceTopic, parse, partition_of
@@ -36,6 +36,7 @@ class StreamRow:
     stream: str
     last_seq: int = 0
     last_digest: str = ""
+    """Of the last stored report; empty when there is none, or it could not be read."""
 
 
 class Envelope(Message):
@@ -46,6 +47,7 @@ class Envelope(Message):
     stream: Identifier
     seq: Seq
     oldest_held: Seq
+    after: Digest | None = None
     session: Count = 0
     report: JsonValue = None
 
@@ -123,7 +125,18 @@ class Gap:
     row: StreamRow
 
 
-Decision = Accepted | SetAside | Duplicate | Gap
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """The next number, but after another report than the last stored one: two histories share one stream.
+
+    Answer with the current acknowledgement; by its digest the device learns that its journal is an older copy of
+    itself, and tells the report again under another number.
+    """
+
+    row: StreamRow
+
+
+Decision = Accepted | SetAside | Duplicate | Gap | Fork
 """Every decision carries the row that the acknowledgement states."""
 
 
@@ -178,9 +191,9 @@ def _disagreement(tenant: str, address: DeviceTopic, event: Event | Envelope) ->
 def fold(row: StreamRow, incoming: Incoming) -> Decision:
     """Decide on one message of the row's stream.
 
-    The next number is accepted. A device that no longer holds the next number says so by `oldest_held`; intake then
-    jumps exactly there and records what is lost. Everything else is a duplicate or a gap and changes nothing, so
-    that folding the same message twice is the same as folding it once.
+    The next number is accepted when it continues the last stored report. A device that no longer holds the next number
+    says so by `oldest_held`; intake then jumps exactly there and records what is lost. Everything else is a duplicate,
+    a gap or a fork and changes nothing, so that folding the same message twice is the same as folding it once.
     """
     event = _envelope(incoming)
     assert (event.device, event.stream) == (row.device, row.stream), "the row is of another stream"
@@ -192,14 +205,21 @@ def fold(row: StreamRow, incoming: Incoming) -> Decision:
     loss = None
     if wanted > row.last_seq + 1:
         loss = Loss(row.last_seq + 1, wanted - 1, "no_longer_held")
+    elif _forks(row, event):
+        return Fork(row)
     if isinstance(incoming, Unreadable):
         unread = Loss(event.seq, event.seq, "unreadable")
         after = replace(row, last_seq=event.seq, last_digest="")
         return SetAside(after, (unread,) if loss is None else (loss, unread), incoming.sentence)
-    content = digest(event.stream, event.seq, incoming.event.report)
+    content = digest(event.stream, event.seq, incoming.event.report, event.after)
     return Accepted(
         replace(row, last_seq=event.seq, last_digest=content), incoming.event, content, loss
     )
+
+
+def _forks(row: StreamRow, event: Event | Envelope) -> bool:
+    """An agent that names no report before its own, and a row without a digest, are believed."""
+    return event.after is not None and row.last_digest not in ("", event.after)
 
 
 def _conflicts(row: StreamRow, incoming: Incoming) -> bool:
@@ -208,4 +228,4 @@ def _conflicts(row: StreamRow, incoming: Incoming) -> bool:
     event = incoming.event
     if event.seq != row.last_seq:
         return False
-    return digest(event.stream, event.seq, event.report) != row.last_digest
+    return digest(event.stream, event.seq, event.report, event.after) != row.last_digest

@@ -10,7 +10,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from collector.intake import Accepted, Decision, Duplicate, Gap, Reason, SetAside
+from collector.intake import Accepted, Decision, Duplicate, Fork, Gap, Reason, SetAside
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -53,7 +53,7 @@ class Metrics:
             "Partitions with an open connection to the broker.",
             registry=self.registry,
         )
-        for decision in ("accepted", "duplicate", "gap", "set_aside"):
+        for decision in ("accepted", "duplicate", "gap", "fork", "set_aside"):
             self._intake.labels(decision)
         for reason in Reason:
             self._refused.labels(reason.value)
@@ -67,6 +67,8 @@ class Metrics:
                 name = "duplicate"
             case Gap():
                 name = "gap"
+            case Fork():
+                name = "fork"
             case SetAside():
                 name = "set_aside"
         self._intake.labels(name).inc()

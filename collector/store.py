@@ -22,6 +22,7 @@ from collector.intake import (
     Accepted,
     Decision,
     Duplicate,
+    Fork,
     Gap,
     Incoming,
     Loss,
@@ -229,7 +230,7 @@ class Store:
                 batch.reports.append((event.device, event.stream, event.report))
             case SetAside(losses=losses):
                 pass
-            case Duplicate() | Gap():
+            case Duplicate() | Gap() | Fork():
                 losses = ()
         batch.losses += [_loss_values(batch.ids[key], loss, now_ms) for loss in losses]
         return decision
@@ -411,6 +412,18 @@ class Store:
         with self.database.reading() as connection:
             for row in connection.execute(query).yield_per(1_000):
                 yield StoredRow(row.device, row.stream, row.seq, row.digest, row.times)
+
+    def reports(self) -> Iterator[tuple[str, str, int, str]]:
+        """Every stored report as device, stream, number and JSON; a device's streams in the order of their arrival."""
+        events, streams = schema.EVENTS, schema.STREAMS
+        query = (
+            select(streams.c.device, streams.c.stream, events.c.seq, events.c.report)
+            .join(streams, streams.c.id == events.c.stream_id)
+            .order_by(streams.c.device, streams.c.id, events.c.seq)
+        )
+        with self.database.reading() as connection:
+            for row in connection.execute(query).yield_per(1_000):
+                yield row.device, row.stream, row.seq, row.report
 
     # Folding again
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.wire.events import Body
 from agent.wire.vocabulary import (
@@ -44,9 +45,11 @@ class CancelStep:
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Report one fact. The driver adds the wall clock and hands it to the outbox."""
+class Report(NamedTuple):
+    """Report one fact. The driver adds the wall clock and hands it to the outbox.
+
+    By far the most frequent effect, and a tuple is made in less than half the time that a frozen dataclass takes.
+    """
 
     attempt: str
     attempt_ms: int

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
+from agent.core import checkpoint, outcomes, permissions
 from agent.core import effects as do
-from agent.core import outcomes, permissions
+from agent.core.blueprints import Blueprints
 from agent.core.effects import Effect
 from agent.core.events import (
     MINUTE_MS,
@@ -47,8 +48,7 @@ from agent.core.items import (
     try_anew,
 )
 from agent.core.person_screens import SPAN_LIMIT_MS, AbandonmentRow
-from agent.core.plan import make_plan
-from agent.core.snapshot import progress_of
+from agent.core.snapshot import Shown, progress_of
 from agent.core.state import Attempt, ItemRun, Mode
 from agent.core.turn import Turn
 from agent.wire import events as report
@@ -69,6 +69,8 @@ from agent.wire.progress import CollectedLogs, Failure, Progress
 from agent.wire.vocabulary import (
     EXCEEDED_30_MINUTES,
     SUCCESS_STATES,
+    UNSATISFIED_STATES,
+    WORKING_STATES,
     Choice,
     Context,
     EndState,
@@ -100,13 +102,17 @@ _time_of = itemgetter(0)
 
 
 class Enrollment:
-    """The enrollment of one device, attempt after attempt."""
+    """The enrollment of one device, attempt after attempt; a fleet's machines may share their blueprints."""
 
-    def __init__(self) -> None:
-        self._turn = Turn()
+    def __init__(self, blueprints: Blueprints | None = None) -> None:
+        self._turn = Turn(Blueprints() if blueprints is None else blueprints)
         self._number = 0
         self._executed: set[str] = set()
         self._refusal: str | None = None
+        self._shown = Shown()
+        self._knows_deadline = False
+        self._deadline_ms: int | None = None
+        """What `next_deadline_ms` found; looked for anew after whatever may have moved it."""
 
     # What the world may look at.
 
@@ -129,6 +135,11 @@ class Enrollment:
     def gate(self) -> Gate:
         """Whether a person may use the device."""
         return self._turn.attempt.gate if self._turn.has_attempt else Gate.LOCKED
+
+    @property
+    def handled_ms(self) -> int:
+        """When the last event was handled, in device running time; 0 before the first."""
+        return self._turn.now_ms
 
     @property
     def is_settled(self) -> bool:
@@ -155,23 +166,56 @@ class Enrollment:
 
     def progress_after(self, passed_ms: int) -> Progress:
         """The same when so much time has passed since the last event."""
-        return progress_of(self._turn.attempt, self._turn.now_ms + passed_ms)
+        assert self._turn.has_attempt, "the first event of a device is AttemptBegan"
+        return progress_of(self._turn.attempt, self._turn.now_ms + passed_ms, self._shown)
 
     def next_deadline_ms(self) -> int | None:
         """When `DeadlinePassed` is due, in device running time."""
-        found = self._deadlines()
-        return min(found, key=_time_of)[0] if found else None
+        if not self._knows_deadline:
+            found = self._deadlines()
+            self._deadline_ms = min(found, key=_time_of)[0] if found else None
+            self._knows_deadline = True
+        return self._deadline_ms
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event at one moment; the effects are to be carried out in order, after they are durable."""
         self._turn.begin(now_ms)
         self._refusal = None
+        # A step that says what it does now, which is most of what happens, moves no deadline.
+        if not (isinstance(event, StepMoved) and event.state in WORKING_STATES):
+            self._knows_deadline = False
         entry = TABLE[self.mode].get(type(event), UNEXPECTED)
         if isinstance(entry, str):
             self._refusal = entry
         else:
             entry(self, event)
         return self._turn.effects
+
+    def checkpoint(self) -> bytes:
+        """All that this machine remembers, for `restored`."""
+        turn = self._turn
+        return checkpoint.written(
+            checkpoint.Memory(
+                now_ms=turn.now_ms,
+                number=self._number,
+                executed=self._executed,
+                refusal=self._refusal,
+                attempt=turn.attempt if turn.has_attempt else None,
+            )
+        )
+
+    @classmethod
+    def restored(cls, content: bytes) -> Enrollment:
+        """A machine that goes on as the one that gave this checkpoint would have. Raises `CheckpointUnreadable`."""
+        memory = checkpoint.read(content)
+        machine = cls()
+        machine._turn.begin(memory.now_ms)
+        if memory.attempt is not None:
+            machine._turn.take_up(memory.attempt)
+        machine._number = memory.number
+        machine._executed = set(memory.executed)
+        machine._refusal = memory.refusal
+        return machine
 
     # Beginning and assignment.
 
@@ -185,14 +229,16 @@ class Enrollment:
                 self._end(EndState.SUPERSEDED)
             runs = self._turn.attempt.runs
         self._number += 1
-        self._turn.attempt = Attempt(
-            id=event.attempt,
-            number=self._number,
-            facts=event.facts,
-            limits=event.limits,
-            began_ms=self._turn.now_ms,
-            runs=runs,
-            wait_deadline_ms=self._turn.now_ms + event.limits.assignment_wait_ms,
+        self._turn.take_up(
+            Attempt(
+                id=event.attempt,
+                number=self._number,
+                facts=event.facts,
+                limits=event.limits,
+                began_ms=self._turn.now_ms,
+                runs=runs,
+                wait_deadline_ms=self._turn.now_ms + event.limits.assignment_wait_ms,
+            )
         )
         facts = event.facts
         self._turn.report(
@@ -227,7 +273,7 @@ class Enrollment:
     def _admit(self, assignment: Assignment, admitted: Admitted) -> None:
         attempt = self._turn.attempt
         try:
-            plan = make_plan(attempt.facts, admitted)
+            plan = self._turn.blueprints.plan(attempt.facts, admitted)
         except ValueError as error:
             self._end(EndState.FAILED, outcomes.bad_assignment(str(error)))
             return
@@ -262,9 +308,11 @@ class Enrollment:
 
     def _place(self, item: ItemRun) -> None:
         """What is new and belongs to a phase that is over is waited for by the one that runs."""
-        phases, running = list(Phase), self._turn.attempt.phase
-        late = running is not None and phases.index(item.plan.phase) < phases.index(running)
-        if late and running is not None and not item.is_settled:
+        running = self._turn.attempt.phase
+        if running is None or item.is_settled:
+            return
+        phases = list(Phase)
+        if phases.index(item.plan.phase) < phases.index(running):
             item.phase = running
 
     # Phases.
@@ -297,27 +345,27 @@ class Enrollment:
         """Decide what starts now; the only place that does."""
         attempt = self._turn.attempt
         while attempt.mode is Mode.WORKING:
-            items = attempt.in_phase()
-            failed = [i for i in items if i.plan.blocking and i.is_unsatisfied]
+            left = attempt.left_in_phase()
+            failed = [i for i in left if i.state in UNSATISFIED_STATES and i.plan.blocking]
             news = next((i for i in failed if not i.is_left), None)
             if news is not None:
                 self._fail(news)
-            elif any(i.state is ItemState.REBOOT_REQUIRED for i in items):
-                if any(i.is_working for i in items):
+            elif ItemState.REBOOT_REQUIRED in [i.state for i in left]:
+                if any(i.is_working for i in left):
                     return
                 self._reboot(RebootKind.HARD)
-            elif self._start_ready(items):
+            elif self._start_ready(left):
                 continue
-            elif not all(i.is_settled or i.plan.step.after_restart for i in items):
+            elif [i for i in left if not (i.is_settled or i.plan.step.after_restart)]:
                 return
             elif self._owes_restart():
                 self._reboot(RebootKind.SOFT)
-            elif not all(i.is_settled for i in items):
+            elif [i for i in left if not i.is_settled]:
                 return
             elif failed:
                 self._fail(failed[0])
             else:
-                self._finish_phase(items)
+                self._finish_phase()
 
     def _fail(self, item: ItemRun) -> None:
         assert item.failure is not None, "an unsatisfied item says why"
@@ -328,20 +376,29 @@ class Enrollment:
 
     def _owes_restart(self) -> bool:
         """Whether a restart was put off to the end of this phase."""
-        return any(i.reboot is RebootKind.SOFT for i in self._turn.attempt.in_phase())
+        return RebootKind.SOFT in [i.reboot for i in self._turn.attempt.in_phase()]
 
     def _start_ready(self, items: list[ItemRun]) -> bool:
         """Start what may start; True when something settled at once, so that there is more to decide."""
         attempt = self._turn.attempt
+        after: tuple[str, ...] = ()
+        in_turn = True
         for item in items:
-            if item.state is not ItemState.NOT_STARTED or not self._is_ready(item):
+            if item.state is not ItemState.NOT_STARTED:
+                continue
+            plan = item.plan
+            if plan.after is not after:
+                # All items of a block have the same tuple. After the end only dependencies count.
+                after = plan.after
+                in_turn = attempt.mode is Mode.ENDED or attempt.are_settled(after)
+            if not in_turn or not self._is_ready(item):
                 continue
             hopeless = self._hopeless(item)
             if hopeless is not None:
-                item.is_left = any(attempt.items[n].is_left for n in item.plan.needs)
+                item.is_left = any(attempt.items[n].is_left for n in plan.needs)
                 settle(self._turn, item, ItemState.CANCELLED, hopeless)
                 return True
-            if attempt.lane_is_free(item.plan.lane):
+            if attempt.lane_is_free(plan.lane):
                 start(self._turn, item)
         return False
 
@@ -358,17 +415,16 @@ class Enrollment:
         return None
 
     def _is_ready(self, item: ItemRun) -> bool:
-        """Whether all that comes before it is settled; after the end only dependencies count."""
-        if item.plan.step.after_restart and self._owes_restart():
+        """Whether an item whose turn it is has all that it needs settled, and no restart has to happen first."""
+        plan = item.plan
+        if plan.step.after_restart and self._owes_restart():
             return False
-        known = self._turn.attempt.items
-        in_turn = self.mode is Mode.ENDED or all(known[n].is_settled for n in item.plan.after)
-        return in_turn and all(known[n].is_settled for n in item.plan.needs)
+        return not plan.needs or self._turn.attempt.are_settled(plan.needs)
 
-    def _finish_phase(self, items: list[ItemRun]) -> None:
+    def _finish_phase(self) -> None:
         attempt = self._turn.attempt
         assert attempt.phase is not None, "a phase that finishes has begun"
-        done = all(i.is_satisfied for i in items)
+        done = all(i.is_satisfied for i in attempt.in_phase())
         self._set_phase(attempt.phase, RowState.SUCCEEDED if done else RowState.FAILED)
         self._review_gate()
         match attempt.phase:
@@ -715,7 +771,8 @@ class Enrollment:
         attempt = self._turn.attempt
         if attempt.end_state not in SUCCESS_STATES:
             return
-        left = [i for i in attempt.items.values() if i.plan.is_assigned]
+        items = attempt.items.values()
+        left = [i for i in items if i.state is ItemState.NOT_STARTED and i.plan.is_assigned]
         while self._start_ready(left):
             continue
 

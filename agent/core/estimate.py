@@ -43,8 +43,9 @@ _SECOND_MS: Final = 1_000
 
 def credit(attempt: Attempt, item: ItemRun, share: float) -> None:
     """Count a share (0 to 1) of an item's expected work as done; work once counted stays counted."""
-    done_ms = int(item.plan.expected_ms * min(1.0, share))
-    if item.plan.tracked and done_ms > item.credited_ms:
+    plan = item.plan
+    done_ms = plan.expected_ms if share >= 1.0 else int(plan.expected_ms * share)
+    if plan.tracked and done_ms > item.credited_ms:
         attempt.credited_ms += done_ms - item.credited_ms
         item.credited_ms = done_ms
         if attempt.work_ms:

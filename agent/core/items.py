@@ -13,7 +13,6 @@ from agent.core.outcomes import Outcome, Verdict
 from agent.core.person_screens import SPAN_LIMIT_MS
 from agent.core.state import ItemRun, Mode
 from agent.core.turn import Turn
-from agent.wire.events import ItemAdvanced, ItemChanged
 from agent.wire.progress import Failure
 from agent.wire.vocabulary import SATISFIED_STATES, ItemKind, ItemState, PersonAction
 
@@ -26,7 +25,8 @@ def start(turn: Turn, item: ItemRun) -> None:
     item.moved_ms = turn.now_ms
     if item.plan.step.closes_budget:
         turn.attempt.budget_deadline_ms = None
-    _open_spans(turn, item)
+    if turn.attempt.running_plan.spans:
+        _open_spans(turn, item)
     if item.plan.screen is not None:
         portal = item.plan.screen.section is not None
         limit_ms = SPAN_LIMIT_MS if portal else turn.attempt.limits.nobody_comes_back_ms
@@ -50,7 +50,7 @@ def move(turn: Turn, item: ItemRun, event: StepMoved) -> None:
     if event.state is not item.state:
         _change(turn, item, event.state)
     elif item.percent is not None and item.percent // 10 > before // 10:
-        turn.report(ItemAdvanced(item=item.plan.id, item_percent=item.percent))
+        turn.report(turn.blueprints.advanced(item, item.percent))
 
 
 def conclude(turn: Turn, item: ItemRun, outcome: Outcome) -> None:
@@ -88,8 +88,11 @@ def settle(
     if state in SATISFIED_STATES:
         item.percent = None
         credit(turn.attempt, item, 1.0)
-    _close_spans(turn, item)
-    _turn_expiries(turn, item, state)
+    plan = turn.attempt.running_plan
+    if plan.spans:
+        _close_spans(turn, item)
+    if plan.expiries:
+        _turn_expiries(turn, item, state)
     _change(turn, item, state)
 
 
@@ -148,7 +151,7 @@ def _run(turn: Turn, item: ItemRun, state: ItemState) -> None:
     if plan.limit_ms is not None:
         item.deadline_ms = turn.now_ms + plan.limit_ms
     _change(turn, item, state)
-    replaces = tuple(old.id for old in plan.rules.supersedes if old.uninstall)
+    replaces = tuple([old.id for old in plan.rules.supersedes if old.uninstall])
     turn.do(
         RunStep(
             item=plan.id,
@@ -217,19 +220,4 @@ def _turn_expiries(turn: Turn, item: ItemRun, state: ItemState) -> None:
 def _change(turn: Turn, item: ItemRun, state: ItemState) -> None:
     turn.attempt.set_state(item, state)
     item.moved_ms = item.since_ms = turn.now_ms
-    plan = item.plan
-    turn.report(
-        ItemChanged(
-            item=plan.id,
-            name=plan.name,
-            item_kind=plan.kind,
-            phase=plan.phase,
-            row=plan.row,
-            blocking=plan.blocking,
-            state=state,
-            attempt=item.attempt,
-            attempts_max=plan.tries,
-            failure=item.failure,
-            note=item.note,
-        )
-    )
+    turn.report(turn.blueprints.changed(item))

@@ -3,17 +3,22 @@
 The law of the outbox:
 
 - Reports leave in the order in which they were queued. One gets its number when it enters the window of 32
-  unacknowledged ones; the number is durable before the report is sent and belongs to it for ever.
+  unacknowledged ones; the number is durable before the report is sent and belongs to it for ever. Each names the
+  digest of the one before it, so that no two histories of one stream are ever stored mixed.
 - Only the collector's acknowledgement frees. A higher one frees and admits more; a lower one means that the collector
   lost something, so everything after it is sent again, as far back as it is still held.
 - Acknowledged reports are kept for 7 more days of running time, the oldest going first when the size limit is reached.
   Time switched off and jumps of a clock make none of them older. Reports that are not acknowledged are never dropped:
   past the limit the outbox keeps them and says that it is full.
-- An acknowledgement beyond every number given means that this journal is an older copy of itself: its later life
-  used those numbers. What was acknowledged before the copy was taken is the same in both lives, so it counts as
-  stored; the next number is the one after the acknowledgement; and nothing at or below it is offered again, for its
-  content may differ from what is stored. All else is told under new numbers, in its order: of a report that this life
-  has numbered nobody knows whether the other told it too, and twice told is better than lost.
+- An acknowledgement beyond every number given, or with another digest than this journal has under its number, means
+  that the journal is an older copy of itself: its later life used those numbers. What was acknowledged before the
+  copy was taken is the same in both lives, so it counts as stored; the next number is the one after the
+  acknowledgement, with its digest before it; and nothing at or below it is offered again, for its content may differ
+  from what is stored. All else is told under new numbers, in its order: of a report that this life has numbered
+  nobody knows whether the other told it too, and twice told is better than lost. The numbers that it had are void:
+  intake refuses what still comes under them. Where such a store says that it has no more than it acknowledged before,
+  nothing is sure, and all that is held is told again.
+- What is sent again, and when, is the business of the `Pace`: a collector that is behind is not put further behind.
 - The content of an acknowledged report is not held in memory. When it is needed again, `FetchReports` asks for it.
 
 Time is the monotonic time of whoever drives the machine, in milliseconds; after each restart it may begin anywhere.
@@ -23,10 +28,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from agent.core.backoff import doubled
+from agent.core.pace import Again, Pace, Patience
 from agent.wire.codec import digest
 from agent.wire.events import (
     Body,
@@ -51,14 +56,7 @@ class OutboxLimits:
 
     kept_ms: int = 7 * DAY_MS
     bytes_max: int = 16 * 1024 * 1024
-    resend_after_ms: int = 5_000
-    resend_after_ms_max: int = 120_000
-    repeat_after_ms: int = 500
-    """A repeated acknowledgement asks for the window again only if its first report was sent so long ago.
-
-    The pause doubles with every repetition that brought nothing new: a collector that is behind answers late, and
-    what is sent once more only puts it further behind.
-    """
+    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,8 @@ class AckArrived:
 
     store: str
     stored_seq: int
+    digest: str | None = None
+    """Of the report that is stored under this number; None when the collector does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,8 @@ class ForgetReports:
     """Remove everything numbered up to `through`."""
 
     through: int
+    digest: str | None = None
+    """Of the report before the oldest that is held from now on, for the next one to name; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,8 @@ class SendReport:
     seq: int
     oldest_held: int
     report: Report
+    after: str | None = None
+    """The digest of the report before it; None for the first, and where that is not known."""
 
 
 Durable = (
@@ -210,6 +214,17 @@ class Acknowledged:
     size_bytes: int
     at_ms: int
     """Running time; it goes on from the newest of them after a restart."""
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A report that is numbered and not acknowledged."""
+
+    position: int
+    seq: int
+    report: Report
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,9 +235,12 @@ class OutboxState:
     next_seq: int = 1
     stored_seq: int = 0
     store: str | None = None
+    held_after: str | None = None
+    """The digest of the report before the oldest that is held; None when there is none, or it is not known."""
+    chained_from: int = 1
+    """Reports below this number were numbered by an agent that did not chain them; they name none before them."""
     acknowledged: Sequence[Acknowledged] = ()
-    numbered: Sequence[tuple[int, int, Report]] = ()
-    """Position, number and content of each report that is numbered and not acknowledged."""
+    numbered: Sequence[Numbered] = ()
     queued: Sequence[tuple[int, Report]] = ()
     """Position and content of each report without a number."""
 
@@ -233,6 +251,8 @@ class _Kept:
     report: Report | None
     """None while only the journal has the content."""
     size_bytes: int
+    digest: str = ""
+    """Empty as long as it has no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +261,7 @@ class _Run:
 
     first: int
     sizes_bytes: tuple[int, ...]
+    digests: tuple[str, ...]
     at_ms: int
 
     @property
@@ -274,6 +295,8 @@ class Outbox:
         self._next_seq = state.next_seq
         self._stored_seq = state.stored_seq
         self._store = state.store
+        self._held_after = state.held_after
+        self._chained_from = state.chained_from
         self._queue: deque[_Kept] = deque()
         self._numbered: dict[int, _Kept] = {}
         self._runs: deque[_Run] = deque()
@@ -281,10 +304,7 @@ class Outbox:
         self._bytes = 0
         self._can_send = False
         self._fetching = False
-        self._resends = 0
-        self._repeats = 0
-        self._resend_at_ms: int | None = None
-        self._window_sent_ms: int | None = None
+        self._pace = Pace(self._limits.patience)
         self._waiting_since_ms: int | None = None
         self._refused_acks = 0
         self._ran_before_ms = max((row.at_ms for row in state.acknowledged), default=0)
@@ -333,13 +353,13 @@ class Outbox:
     @property
     def not_through_since_ms(self) -> int | None:
         """Since when reports wait in vain: sending is held, or had to be repeated. None while all goes well."""
-        if self._resends == 0 and self._can_send:
+        if not self._pace.is_late and self._can_send:
             return None
         return self._waiting_since_ms
 
     def next_deadline_ms(self) -> int | None:
         """When to feed `DeadlinePassed`; None when there is nothing to wait for."""
-        times = [t for t in (self._resend_at_ms, self._forget_at_ms()) if t is not None]
+        times = [t for t in (self._pace.deadline_ms, self._forget_at_ms()) if t is not None]
         return min(times, default=None)
 
     # The machine.
@@ -359,13 +379,13 @@ class Outbox:
                 self._go_to_base()
             case SendingHeld():
                 self._can_send = False
-                self._resend_at_ms = None
+                self._pace.held()
             case ProbeWanted():
                 self._probe(effects)
             case ReportsFetched(reports=reports):
                 self._take_fetched(reports)
             case DeadlinePassed():
-                self._resend_if_due(now_ms)
+                self._send_again(self._pace.due(now_ms), effects)
             case _:
                 assert_never(event)
         self._forget_old(now_ms, effects)
@@ -395,14 +415,18 @@ class Outbox:
         for row in state.acknowledged:
             last = self._runs[-1] if self._runs else None
             if last is not None and last.at_ms == row.at_ms and last.last + 1 == row.seq:
-                self._runs[-1] = replace(last, sizes_bytes=(*last.sizes_bytes, row.size_bytes))
+                self._runs[-1] = replace(
+                    last,
+                    sizes_bytes=(*last.sizes_bytes, row.size_bytes),
+                    digests=(*last.digests, row.digest),
+                )
             else:
-                self._runs.append(_Run(row.seq, (row.size_bytes,), row.at_ms))
+                self._runs.append(_Run(row.seq, (row.size_bytes,), (row.digest,), row.at_ms))
             self._bytes += row.size_bytes
-        for position, seq, report in state.numbered:
-            kept = _Kept(position, report, len(content_of(report)))
-            self._numbered[seq] = kept
-            self._bytes += kept.size_bytes
+        for one in state.numbered:
+            size_bytes = len(content_of(one.report))
+            self._numbered[one.seq] = _Kept(one.position, one.report, size_bytes, one.digest)
+            self._bytes += size_bytes
         for position, report in state.queued:
             kept = _Kept(position, report, len(content_of(report)))
             self._queue.append(kept)
@@ -451,86 +475,125 @@ class Outbox:
             self._refused_acks += 1
             return
         before = (self._store, self._stored_seq)
-        if ack.stored_seq > last_numbered:
-            self._adopt_later_life(ack.stored_seq, effects)
+        if ack.stored_seq > last_numbered or self._is_of_another_life(ack):
+            self._follow_other_life(ack, effects)
         elif ack.stored_seq > self._stored_seq:
             self._free(ack.stored_seq, now_ms, effects)
         elif ack.stored_seq < self._stored_seq:
             self._take_back(ack.stored_seq, effects)
         else:
-            self._send_again_if_asked(now_ms)
+            self._send_again(self._pace.repeated(now_ms), effects)
         self._store = ack.store
         if before != (self._store, self._stored_seq):
             effects.append(RememberStored(ack.store, self._stored_seq, self._next_seq))
 
     def _free(self, through: int, now_ms: int, effects: list[Effect]) -> None:
         first = self._base + 1
-        sizes = tuple(self._numbered.pop(seq).size_bytes for seq in range(first, through + 1))
+        freed = [self._numbered.pop(seq) for seq in range(first, through + 1)]
         self._stored_seq = through
-        if sizes:
+        if freed:
             running_ms = self._running_ms(now_ms)
-            self._runs.append(_Run(first, sizes, running_ms))
+            sizes, digests = tuple(k.size_bytes for k in freed), tuple(k.digest for k in freed)
+            self._runs.append(_Run(first, sizes, digests, running_ms))
             effects.append(MarkAcknowledged(through, running_ms))
-            self._note_progress()
+            self._waiting_since_ms = None
+            self._pace.answered(through, now_ms)
         self._cursor = max(self._cursor, self._base + 1)
 
     def _take_back(self, stored_seq: int, effects: list[Effect]) -> None:
         self._stored_seq = stored_seq
-        for seq, size in self._runs_above(stored_seq):
-            self._numbered[seq] = _Kept(0, None, size)
+        for seq, size, known in self._runs_above(stored_seq):
+            self._numbered[seq] = _Kept(0, None, size, known)
         effects.append(UnmarkAcknowledged(stored_seq))
         self._go_to_base()
 
-    def _runs_above(self, stored_seq: int) -> Iterator[tuple[int, int]]:
-        """Take the acknowledged reports above a number out of the runs."""
+    def _runs_above(self, stored_seq: int) -> Iterator[tuple[int, int, str]]:
+        """Take the acknowledged reports above a number out of the runs: number, size and digest of each."""
         while self._runs and self._runs[-1].last > stored_seq:
             run = self._runs.pop()
             stays = max(0, stored_seq + 1 - run.first)
             if stays:
-                self._runs.append(replace(run, sizes_bytes=run.sizes_bytes[:stays]))
-            yield from enumerate(run.sizes_bytes[stays:], start=run.first + stays)
+                self._runs.append(
+                    replace(run, sizes_bytes=run.sizes_bytes[:stays], digests=run.digests[:stays])
+                )
+            taken = range(run.first + stays, run.last + 1)
+            yield from zip(taken, run.sizes_bytes[stays:], run.digests[stays:], strict=True)
 
-    def _adopt_later_life(self, stored_seq: int, effects: list[Effect]) -> None:
-        again = [kept for kept in self._numbered.values() if kept.report is not None]
-        effects.append(ForgetReports(self._next_seq - 1))
+    def _is_of_another_life(self, ack: AckArrived) -> bool:
+        """Whether another report is stored under this number than the one that this journal has there."""
+        known = self._digest_of(ack.stored_seq)
+        return known is not None and ack.digest is not None and known != ack.digest
+
+    def _digest_of(self, seq: int) -> str | None:
+        """The digest of a report that is held, or of the one right before; None where it is not known."""
+        if seq == self._oldest_held - 1:
+            return self._held_after
+        if seq in self._numbered:
+            return self._numbered[seq].digest
+        for run in reversed(self._runs):
+            if run.first <= seq <= run.last:
+                return run.digests[seq - run.first]
+        return None
+
+    def _after(self, seq: int) -> str | None:
+        """What a report names as the one before it; the same whenever it is sent, for its own digest covers it."""
+        return None if seq < self._chained_from else self._digest_of(seq - 1)
+
+    def _follow_other_life(self, ack: AckArrived, effects: list[Effect]) -> None:
+        if ack.stored_seq <= self._stored_seq and self._runs:
+            # The store has lost what it acknowledged, and was told another story since: nothing held is sure.
+            self._take_back(self._oldest_held - 1, effects)
+        absent = [seq for seq, kept in self._numbered.items() if kept.report is None]
+        if absent:
+            # What can't be told anew yet is sent as it is, and answered by the same acknowledgement.
+            self._ask_for(min(absent), max(absent), effects)
+        else:
+            self._adopt_later_life(ack, effects)
+
+    def _adopt_later_life(self, ack: AckArrived, effects: list[Effect]) -> None:
+        again = [self._numbered[seq] for seq in sorted(self._numbered)]
+        effects.append(ForgetReports(self._next_seq - 1, ack.digest))
         self._runs.clear()
         self._numbered.clear()
         self._bytes = sum(kept.size_bytes for kept in self._queue)
-        self._stored_seq = stored_seq
-        self._next_seq = stored_seq + 1
+        self._stored_seq = ack.stored_seq
+        self._next_seq = ack.stored_seq + 1
+        self._held_after = ack.digest
         self._oldest_held = self._next_seq
         self._cursor = self._next_seq
         if again:
             self._queue_before(again, effects)
-        self._note_progress()
+        self._waiting_since_ms = None
+        self._pace.nothing_waits()
 
     def _queue_before(self, reports: Sequence[_Kept], effects: list[Effect]) -> None:
         """Queue reports anew before those that wait; the order of the queue is that of its positions."""
-        waiting = [*reports, *self._queue]
+        waiting = tuple(self._queue)
         effects.extend(DropReport(kept.position) for kept in self._queue)
         self._queue.clear()
         self._ticks.clear()
         self._bytes = 0
-        for kept in waiting:
+        for kept in (*reports, *waiting):
             assert kept.report is not None, "a report that waits is held whole"
             self._keep(kept.report, effects)
+            if kept.digest:
+                # What had a number is told whole: no tick of it is replaced.
+                self._ticks.clear()
 
-    def _note_progress(self) -> None:
-        self._resends = 0
-        self._repeats = 0
-        self._resend_at_ms = None
-        self._waiting_since_ms = None
-
-    def _send_again_if_asked(self, now_ms: int) -> None:
-        limits, sent_ms = self._limits, self._window_sent_ms
-        pause_ms = doubled(limits.repeat_after_ms, self._repeats, limits.resend_after_ms)
-        if sent_ms is not None and now_ms - sent_ms >= pause_ms:
-            self._repeats += 1
-            self._go_to_base()
+    def _send_again(self, again: Again, effects: list[Effect]) -> None:
+        match again:
+            case Again.NOTHING:
+                pass
+            case Again.FIRST:
+                self._probe(effects)
+            case Again.ALL:
+                self._go_to_base()
+            case _:
+                assert_never(again)
 
     def _go_to_base(self) -> None:
         self._cursor = self._base + 1
-        self._window_sent_ms = None
+        self._pace.held()
 
     def _probe(self, effects: list[Effect]) -> None:
         first = self._base + 1
@@ -540,7 +603,7 @@ class Outbox:
         if report is None:
             self._fetch(first, effects)
         else:
-            effects.append(SendReport(first, self._oldest_held, report))
+            effects.append(self._sent(first, report))
 
     def _take_fetched(self, reports: Sequence[tuple[int, Report]]) -> None:
         self._fetching = False
@@ -548,12 +611,6 @@ class Outbox:
             # A report that was acknowledged in the meantime is not wanted any more.
             if seq in self._numbered:
                 self._numbered[seq] = replace(self._numbered[seq], report=report)
-
-    def _resend_if_due(self, now_ms: int) -> None:
-        if self._resend_at_ms is not None and now_ms >= self._resend_at_ms:
-            self._resends += 1
-            self._resend_at_ms = None
-            self._go_to_base()
 
     def _forget_old(self, now_ms: int, effects: list[Effect]) -> None:
         through = None
@@ -563,10 +620,10 @@ class Outbox:
         ):
             run = self._runs.popleft()
             self._bytes -= sum(run.sizes_bytes)
-            through = run.last
+            through, self._held_after = run.last, run.digests[-1]
         if through is not None:
             self._oldest_held = through + 1
-            effects.append(ForgetReports(through))
+            effects.append(ForgetReports(through, self._held_after))
 
     def _admit(self, effects: list[Effect]) -> None:
         while self._queue and self._next_seq - 1 - self._base < WINDOW:
@@ -578,9 +635,10 @@ class Outbox:
                 if self._ticks.get(key) == kept.position:
                     del self._ticks[key]
             seq = self._next_seq
-            self._numbered[seq] = kept
+            content = digest(self.stream, seq, report, self._after(seq))
+            self._numbered[seq] = _Kept(kept.position, report, kept.size_bytes, content)
             self._next_seq += 1
-            effects.append(NumberReport(kept.position, seq, digest(self.stream, seq, report)))
+            effects.append(NumberReport(kept.position, seq, content))
 
     def _send(self, now_ms: int, effects: list[Effect]) -> None:
         if not self._can_send:
@@ -590,27 +648,23 @@ class Outbox:
             if report is None:
                 self._fetch(self._cursor, effects)
                 break
-            if self._cursor == self._base + 1 or self._window_sent_ms is None:
-                self._window_sent_ms = now_ms
-            effects.append(SendReport(self._cursor, self._oldest_held, report))
+            self._pace.sent(self._cursor, now_ms)
+            effects.append(self._sent(self._cursor, report))
             self._cursor += 1
-        self._arm_resend(now_ms)
 
-    def _arm_resend(self, now_ms: int) -> None:
-        if self._cursor <= self._base + 1:
-            self._resend_at_ms = None
-        elif self._resend_at_ms is None:
-            first_ms, max_ms = self._limits.resend_after_ms, self._limits.resend_after_ms_max
-            self._resend_at_ms = now_ms + doubled(first_ms, self._resends, max_ms)
+    def _sent(self, seq: int, report: Report) -> SendReport:
+        return SendReport(seq, self._oldest_held, report, self._after(seq))
 
     def _fetch(self, first: int, effects: list[Effect]) -> None:
-        if self._fetching:
-            return
         last = first
         while last + 1 <= self._base + WINDOW and self._is_absent(last + 1):
             last += 1
-        self._fetching = True
-        effects.append(FetchReports(first, last))
+        self._ask_for(first, last, effects)
+
+    def _ask_for(self, first: int, last: int, effects: list[Effect]) -> None:
+        if not self._fetching:
+            self._fetching = True
+            effects.append(FetchReports(first, last))
 
     def _is_absent(self, seq: int) -> bool:
         kept = self._numbered.get(seq)
@@ -619,7 +673,7 @@ class Outbox:
     def _note_waiting(self, now_ms: int) -> None:
         if self.unacknowledged == 0:
             self._waiting_since_ms = None
-            self._resends = 0
+            self._pace.nothing_waits()
         elif self._waiting_since_ms is None:
             self._waiting_since_ms = now_ms
 

@@ -60,11 +60,15 @@ class Outcome:
     """Why it is as it is, where nothing failed."""
 
 
+_FOUND: Final = Outcome(Verdict.SATISFIED, ItemState.ALREADY_PRESENT)
+_DONE: Final = Outcome(Verdict.SATISFIED, ItemState.DONE)
+
+
 def judge(item: ItemPlan, event: StepFinished) -> Outcome:
     """Decide what the end of a step means; detection decides over the exit code."""
     match event.result:
         case StepResult.ALREADY_PRESENT:
-            return Outcome(Verdict.SATISFIED, ItemState.ALREADY_PRESENT)
+            return _FOUND
         case StepResult.NOT_APPLICABLE:
             note = event.detail[:2000] or "this device says that it does not apply here"
             return Outcome(Verdict.SATISFIED, ItemState.SKIPPED, note=note)
@@ -82,7 +86,7 @@ def _completed(item: ItemPlan, event: StepFinished) -> Outcome:
         return Outcome(Verdict.HARD_REBOOT, ItemState.REBOOT_REQUIRED, RebootKind.HARD)
     works = meaning not in (ExitCodeMeaning.RETRY, ExitCodeMeaning.FAILED)
     if event.detected or (works and event.detected is None):
-        return Outcome(Verdict.SATISFIED, ItemState.DONE, reboot)
+        return _DONE if reboot is None else Outcome(Verdict.SATISFIED, ItemState.DONE, reboot)
     if works:
         failure = not_detected(item, event.detail)
         return Outcome(Verdict.TRY_AGAIN, ItemState.NOT_DETECTED, None, failure)
@@ -92,23 +96,25 @@ def _completed(item: ItemPlan, event: StepFinished) -> Outcome:
 
 
 def _meaning(item: ItemPlan, code: int) -> ExitCodeMeaning:
-    own = next((known.meaning for known in item.rules.exit_codes if known.code == code), None)
-    return own or EXIT_CODES.get(code, ExitCodeMeaning.FAILED)
+    for known in item.rules.exit_codes:
+        if known.code == code:
+            return known.meaning
+    return EXIT_CODES.get(code, ExitCodeMeaning.FAILED)
 
 
 def _reboot(behavior: RestartBehavior, meaning: ExitCodeMeaning) -> RebootKind | None:
     """The restart that follows from an installer's end."""
-    match behavior, meaning:
-        case RestartBehavior.SUPPRESS, _:
-            return None
-        case _, ExitCodeMeaning.HARD_REBOOT:
-            return RebootKind.HARD
-        case _, ExitCodeMeaning.SOFT_REBOOT:
-            return RebootKind.SOFT
-        case RestartBehavior.ALWAYS, ExitCodeMeaning.SUCCESS:
-            return RebootKind.SOFT
-        case _:
-            return None
+    if behavior is RestartBehavior.SUPPRESS:
+        return None
+    if meaning is ExitCodeMeaning.SUCCESS:
+        return RebootKind.SOFT if behavior is RestartBehavior.ALWAYS else None
+    return _REBOOT_OF.get(meaning)
+
+
+_REBOOT_OF: Final = {
+    ExitCodeMeaning.HARD_REBOOT: RebootKind.HARD,
+    ExitCodeMeaning.SOFT_REBOOT: RebootKind.SOFT,
+}
 
 
 def _failed(item: ItemPlan, event: StepFinished) -> Outcome:

@@ -121,8 +121,8 @@ class Plan:
 
     def budget_ms(self, context: Context) -> int:
         """The time budget of a context: the profile's, and what the platform grants for some of its steps."""
-        here = (i for i in self.items.values() if i.phase.context is context)
-        extra = sum(i.step.extends_budget_min for i in here)
+        extending = [i for i in self.items.values() if i.step.extends_budget_min]
+        extra = sum(i.step.extends_budget_min for i in extending if i.phase.context is context)
         return (self.profile.timeout_minutes + extra) * MINUTE_MS
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from agent.core.events import DeviceFacts, Hardware
 from agent.core.flows import contexts_of, flow_of
 from agent.wire.assignment import Admitted, AssignedItem, Requirements
-from agent.wire.profile import AccountSetupSettings, DeviceSetupSettings, EspProfile
+from agent.wire.profile import EspProfile
 from agent.wire.versions import is_older
 from agent.wire.vocabulary import Context, EnrollmentType, ItemKind, Variant
 
@@ -54,11 +54,12 @@ _NO_PAGE: Final = "the profile shows the page only on devices that are set up ou
 def effective_profile(profile: EspProfile, facts: DeviceFacts) -> tuple[EspProfile, str | None]:
     """The profile as it acts on this device, and why when that differs from what it says."""
     if profile.windows.only_out_of_box and facts.enrollment_type is EnrollmentType.WINDOWS_MANUAL:
-        hidden = {
-            "device_setup": DeviceSetupSettings(show_progress=False, block_until_complete=False),
-            "account_setup": AccountSetupSettings(show_progress=False, block_until_complete=False),
+        hidden = {"show_progress": False, "block_until_complete": False}
+        pages = {
+            "device_setup": profile.device_setup.model_copy(update=hidden),
+            "account_setup": profile.account_setup.model_copy(update=hidden),
         }
-        return profile.model_copy(update=hidden), _NO_PAGE
+        return profile.model_copy(update=pages), _NO_PAGE
     return profile, None
 
 

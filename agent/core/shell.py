@@ -1,11 +1,19 @@
-"""What every shell around the machines decides alike: what to store, what a power cut may take, what no longer counts."""
+"""What every shell around the machines decides alike: what comes next, what to store, what a power cut may take, what no longer counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
 
+from agent.core import effects as do
 from agent.core import outbox
+from agent.core.batch import Batch, Checkpoint, Entry
+from agent.core.effects import Effect
+from agent.core.enrollment import Enrollment
 from agent.core.events import (
+    CommandReceived,
+    DeadlinePassed,
     Event,
     LogsCollected,
     PersonActed,
@@ -14,6 +22,121 @@ from agent.core.events import (
     StepFinished,
     StepMoved,
 )
+from agent.core.fingerprint import fingerprint_of
+from agent.core.inbox import Inbox
+from agent.wire.events import AttemptEnded, Report
+from agent.wire.progress import Progress
+from agent.wire.vocabulary import EndState, Gate
+
+STATUS_INTERVAL_MS: Final = 1_000
+"""The least time between two status messages."""
+REBOOT_MS_MAX: Final = 10 * 60 * 1000
+"""A planned reboot counts as running time up to this; what is longer was switched off."""
+DIGEST_INPUTS: Final = 64
+"""Each so many inputs, and at each end of an attempt, the journal keeps a fingerprint of what the fold told."""
+CHECKPOINT_BYTES_MAX: Final = 1024 * 1024
+"""A longer checkpoint is not kept; a plan of a thousand items makes a shorter one."""
+CHECKPOINTS_KEPT: Final = 2
+"""The newest, and the one before it in case that one can't be read."""
+
+
+# What comes next.
+
+
+def is_due(at_ms: int | None, now_ms: int) -> bool:
+    """Whether a time has come; None never does."""
+    return at_ms is not None and at_ms <= now_ms
+
+
+def next_input(inbox: Inbox, deadline_ms: int | None, now_ms: int) -> tuple[Event, int] | None:
+    """The earliest event or deadline that is due, with its stamp; of the same stamp the event comes first."""
+    event_ms = inbox.next_ms
+    if event_ms is not None and event_ms <= now_ms:
+        if deadline_ms is None or event_ms <= deadline_ms:
+            return inbox.take()
+        return DeadlinePassed(), deadline_ms
+    if deadline_ms is not None and deadline_ms <= now_ms:
+        return DeadlinePassed(), deadline_ms
+    return None
+
+
+def counted_reboot_ms(off_ms: int) -> int:
+    """How much of a planned reboot counts as running time."""
+    return min(max(0, off_ms), REBOOT_MS_MAX)
+
+
+def begins_anew(machine: Enrollment, *, comes_back: bool) -> bool:
+    """Whether a start of the agent begins a new attempt: the last one ended locked, and somebody has come back."""
+    ended = machine.end_state not in (None, EndState.RESET)
+    return comes_back and ended and machine.gate is Gate.LOCKED
+
+
+def progress_at(machine: Enrollment, handled_ms: int, now_ms: int) -> Progress:
+    """The snapshot of now, with the last input handled at a time; an attempt that has ended stays as it is."""
+    if machine.end_state is not None:
+        return machine.progress
+    return machine.progress_after(max(0, now_ms - handled_ms))
+
+
+# What to store.
+
+
+def report_of(fact: do.Report, wall_ms: int) -> Report:
+    """A fact as it is reported, with the wall clock of now (milliseconds since 1970)."""
+    return Report(
+        attempt=fact.attempt,
+        attempt_ms=fact.attempt_ms,
+        device_time=datetime.fromtimestamp(wall_ms / 1000, UTC),
+        stage=fact.stage,
+        percent=fact.percent,
+        body=fact.body,
+    )
+
+
+def digest_of(machine: Enrollment, number: int, effects: Sequence[Effect]) -> str | None:
+    """The fingerprint that the journal keeps with the input of this number; None for most."""
+    if number % DIGEST_INPUTS == 0 or any(map(_is_end, effects)):
+        return fingerprint_of(machine.progress)
+    return None
+
+
+def checkpoint_of(machine: Enrollment, entry: Entry) -> Checkpoint | None:
+    """What the journal keeps beside a fingerprint, to go on from where another version folds otherwise."""
+    if entry.digest is None:
+        return None
+    content = machine.checkpoint()
+    return Checkpoint(entry.n, content) if len(content) <= CHECKPOINT_BYTES_MAX else None
+
+
+def _is_end(effect: Effect) -> bool:
+    return isinstance(effect, do.Report) and isinstance(effect.body, AttemptEnded)
+
+
+def input_batch(
+    entry: Entry,
+    machine: Enrollment,
+    actions: Sequence[object],
+    outbox_effects: Sequence[outbox.Effect],
+) -> Batch:
+    """All that one input makes durable: itself, what the outbox took, and the command that it executed."""
+    event = entry.event
+    executed = [event.command.id] if isinstance(event, CommandReceived) else []
+    return Batch(
+        entry=entry,
+        checkpoint=checkpoint_of(machine, entry),
+        outbox=durable(outbox_effects),
+        executed=[command for command in executed if command in machine.executed],
+        lazy=may_be_lazy(event, actions, outbox_effects),
+    )
+
+
+def outbox_batch(effects: Sequence[outbox.Effect]) -> Batch | None:
+    """What the outbox alone makes durable; None when there is nothing."""
+    kept = durable(effects)
+    if not kept:
+        return None
+    # Numbers given must last; an acknowledgement that is lost is simply given again.
+    return Batch(outbox=kept, lazy=not any(isinstance(d, outbox.NumberReport) for d in kept))
 
 
 def durable(effects: Sequence[outbox.Effect]) -> Sequence[outbox.Durable]:
@@ -27,6 +150,9 @@ def may_be_lazy(
     """Whether a power cut may take this input: a tick that causes nothing and whose report has no number yet."""
     gives_number = any(isinstance(e, outbox.NumberReport) for e in outbox_effects)
     return isinstance(event, StepMoved) and not actions and not gives_number
+
+
+# What no longer counts.
 
 
 def is_answer_to(event: Event, item: str, run: int) -> bool:

@@ -18,6 +18,7 @@ from agent.wire.progress import (
     RowProgress,
 )
 from agent.wire.vocabulary import (
+    WORKING_STATES,
     Choice,
     FailureKind,
     ItemKind,
@@ -55,6 +56,9 @@ _STAGE_OF_MODE: Final = {
     Mode.ENDED: Stage.FINISHED,
 }
 
+_AT_WORK: Final = WORKING_STATES | {ItemState.WAITING_FOR_PERSON}
+"""States of the item that the stage is about."""
+
 _ACTIVITY: Final = {
     ItemState.NOT_STARTED: "Waiting",
     ItemState.WAITING_FOR_PERSON: "Waiting for an answer",
@@ -82,19 +86,28 @@ _APPLYING: Final = {
 
 def stage_of(attempt: Attempt) -> Stage:
     """What the active-enrollments table shows."""
-    stage = _STAGE_OF_MODE.get(attempt.mode)
-    if stage is not None:
-        return stage
+    if attempt.mode is not Mode.WORKING:
+        return _STAGE_OF_MODE[attempt.mode]
     assert attempt.phase is not None, "a working attempt is in a phase"
     for item in attempt.under_way:
-        if item.is_working or item.state is ItemState.WAITING_FOR_PERSON:
+        if item.state in _AT_WORK:
             return _STAGE_OF_KIND.get(item.plan.kind) or _STAGE_OF_PHASE[attempt.phase]
     return _STAGE_OF_PHASE[attempt.phase]
 
 
-def progress_of(attempt: Attempt, now_ms: int) -> Progress:
-    """The whole snapshot."""
+class Shown:
+    """The parts of the last snapshot, for those that are the same in the next one: most are."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, tuple[tuple[object, ...], ItemProgress]] = {}
+        self.rows: dict[tuple[Phase, str], tuple[tuple[object, ...], RowProgress]] = {}
+
+
+def progress_of(attempt: Attempt, now_ms: int, shown: Shown | None = None) -> Progress:
+    """The whole snapshot; parts that `shown` has and that are as they were are taken from there."""
     plan = attempt.plan
+    shown = Shown() if shown is None else shown
+    choices = offered(attempt)
     return Progress(
         device=attempt.facts.device,
         user=plan.user if plan else attempt.facts.user,
@@ -108,14 +121,14 @@ def progress_of(attempt: Attempt, now_ms: int) -> Progress:
         stage=stage_of(attempt),
         percent=attempt.percent,
         gate=attempt.gate,
-        phases=tuple(_phase(attempt, plan, p) for p in plan.phases) if plan else (),
+        phases=tuple(_phase(attempt, plan, p, shown) for p in plan.phases) if plan else (),
         remaining=remaining(attempt, now_ms),
         deadline_ms=_since_begin(attempt, attempt.budget_deadline_ms),
         profile_name=plan.profile.name if plan else None,
         prompt=_prompt(attempt),
         error=_error(attempt),
-        choices=offered(attempt),
-        retryable=retryable(attempt) if Choice.TRY_ITEM_AGAIN in offered(attempt) else (),
+        choices=choices,
+        retryable=retryable(attempt) if Choice.TRY_ITEM_AGAIN in choices else (),
         end_state=attempt.end_state,
         failure=attempt.failure,
         logs=attempt.logs,
@@ -129,27 +142,34 @@ def _since_begin(attempt: Attempt, at_ms: int | None) -> int | None:
     return None if at_ms is None else max(0, at_ms - attempt.began_ms)
 
 
-def _phase(attempt: Attempt, plan: Plan, phase: PhasePlan) -> PhaseProgress:
+def _phase(attempt: Attempt, plan: Plan, phase: PhasePlan, shown: Shown) -> PhaseProgress:
     return PhaseProgress(
         phase=phase.phase,
         state=attempt.phase_states[phase.phase],
         shown=phase.shown,
-        rows=tuple(_row(attempt, plan, phase.phase, r) for r in phase.rows),
+        rows=tuple(_row(attempt, plan, phase.phase, r, shown) for r in phase.rows),
     )
 
 
-def _row(attempt: Attempt, plan: Plan, phase: Phase, row: RowPlan) -> RowProgress:
+def _row(attempt: Attempt, plan: Plan, phase: Phase, row: RowPlan, shown: Shown) -> RowProgress:
     items = [attempt.items[i] for i in row.items]
+    # Items that are as they were are the very same objects, so comparing them costs next to nothing.
+    told = (row, attempt.phase_states[phase], [_item(attempt, plan, i, shown) for i in items])
+    last = shown.rows.get((phase, row.id))
+    if last is not None and last[0] == told:
+        return last[1]
     tracked = [i for i in items if i.plan.tracked]
-    return RowProgress(
+    fresh = RowProgress(
         id=row.id,
         title=row.title,
         state=_row_state(attempt, phase, tracked),
         verb=row.verb,
         done=sum(i.is_satisfied for i in tracked),
         total=len(tracked),
-        items=tuple(_item(attempt, plan, i) for i in items),
+        items=tuple(told[2]),
     )
+    shown.rows[phase, row.id] = (told, fresh)
+    return fresh
 
 
 def _row_state(attempt: Attempt, phase: Phase, items: list[ItemRun]) -> RowState:
@@ -165,8 +185,25 @@ def _row_state(attempt: Attempt, phase: Phase, items: list[ItemRun]) -> RowState
     return RowState.IN_PROGRESS
 
 
-def _item(attempt: Attempt, plan: Plan, item: ItemRun) -> ItemProgress:
-    return ItemProgress(
+def _item(attempt: Attempt, plan: Plan, item: ItemRun, shown: Shown) -> ItemProgress:
+    waits_for = _waits_for(attempt, plan, item) if item.plan.needs else ()
+    # Everything that is told of an item follows from these.
+    told = (
+        item.plan,
+        attempt.began_ms,
+        item.state,
+        item.attempt,
+        item.percent,
+        item.deadline_ms,
+        item.moved_ms,
+        item.failure,
+        item.note,
+        waits_for,
+    )
+    last = shown.items.get(item.plan.id)
+    if last is not None and last[0] == told:
+        return last[1]
+    fresh = ItemProgress(
         id=item.plan.id,
         name=item.plan.name,
         kind=item.plan.kind,
@@ -180,8 +217,10 @@ def _item(attempt: Attempt, plan: Plan, item: ItemRun) -> ItemProgress:
         moved_ms=max(0, item.moved_ms - attempt.began_ms),
         failure=item.failure,
         note=item.note,
-        waits_for=_waits_for(attempt, plan, item),
+        waits_for=waits_for,
     )
+    shown.items[item.plan.id] = (told, fresh)
+    return fresh
 
 
 def _activity(item: ItemRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
@@ -23,8 +24,8 @@ from agent.wire.vocabulary import (
     RowState,
 )
 
-_SETTLED_STATES: Final = SATISFIED_STATES | UNSATISFIED_STATES
-_UNDER_WAY_STATES: Final = frozenset(ItemState) - _SETTLED_STATES - {ItemState.NOT_STARTED}
+SETTLED_STATES: Final = SATISFIED_STATES | UNSATISFIED_STATES
+_UNDER_WAY_STATES: Final = frozenset(ItemState) - SETTLED_STATES - {ItemState.NOT_STARTED}
 
 
 class Mode(StrEnum):
@@ -96,7 +97,7 @@ class ItemRun:
     @property
     def is_settled(self) -> bool:
         """It ended, whichever way."""
-        return self.state in _SETTLED_STATES
+        return self.state in SETTLED_STATES
 
 
 @dataclass(slots=True)
@@ -109,7 +110,6 @@ class TimesTaken:
 
 
 _position = attrgetter("position")
-_deadline_ms = attrgetter("deadline_ms")
 
 
 @dataclass(slots=True)
@@ -181,16 +181,35 @@ class Attempt:
 
     def set_state(self, item: ItemRun, state: ItemState) -> None:
         """Move an item to another state: the one place that does, which keeps `under_way` true."""
-        was_under_way = item.is_under_way
+        was_under_way, is_under_way = item.is_under_way, state in _UNDER_WAY_STATES
         item.state = state
-        if was_under_way and not item.is_under_way:
+        if was_under_way and not is_under_way:
             self.under_way = [i for i in self.under_way if i is not item]
-        elif item.is_under_way and not was_under_way:
-            self.under_way = sorted([*self.under_way, item], key=_position)
+        elif is_under_way and not was_under_way:
+            others = self.under_way
+            self.under_way = sorted([*others, item], key=_position) if others else [item]
 
     def in_phase(self) -> list[ItemRun]:
         """The items that the running phase waits for."""
-        return [i for i in self.items.values() if i.phase is self.phase and i.plan.tracked]
+        phase = self.phase
+        return [i for i in self.items.values() if i.phase is phase and i.plan.tracked]
+
+    def left_in_phase(self) -> list[ItemRun]:
+        """Those of them that are not there yet."""
+        phase = self.phase
+        return [
+            i
+            for i in self.items.values()
+            if i.phase is phase and i.state not in SATISFIED_STATES and i.plan.tracked
+        ]
+
+    def are_settled(self, names: Iterable[str]) -> bool:
+        """Whether all of these items ended, whichever way."""
+        items = self.items
+        for name in names:  # noqa: SIM110 - Asked for every item that waits, at every step's end; `all` takes twice as long.
+            if items[name].state not in SETTLED_STATES:
+                return False
+        return True
 
     def waiting_screen(self) -> ItemRun | None:
         """The person screen that is up."""
@@ -201,13 +220,17 @@ class Attempt:
 
     def first_due(self, *, working_only: bool) -> ItemRun | None:
         """The item whose deadline comes first, of all or of those that the endpoint is busy with."""
-        running = [
-            i
-            for i in self.under_way
-            if i.deadline_ms is not None and (not working_only or i.is_working)
-        ]
-        return min(running, key=_deadline_ms, default=None)
+        first, first_ms = None, 0
+        for item in self.under_way:
+            due_ms = item.deadline_ms
+            if (
+                due_ms is not None
+                and (first is None or due_ms < first_ms)
+                and (item.is_working or not working_only)
+            ):
+                first, first_ms = item, due_ms
+        return first
 
     def lane_is_free(self, lane: str | None) -> bool:
         """Whether an item of this lane may start now."""
-        return lane is None or not any(i.plan.lane == lane and i.is_working for i in self.under_way)
+        return lane is None or lane not in [i.plan.lane for i in self.under_way if i.is_working]

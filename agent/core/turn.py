@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.core.blueprints import Blueprints
 from agent.core.effects import Effect, Report
 from agent.core.snapshot import stage_of
 from agent.core.state import Attempt
@@ -11,10 +12,14 @@ from agent.wire.events import Body
 class Turn:
     """What the rules work on while an event is handled."""
 
-    __slots__ = ("_attempt", "effects", "now_ms")
+    __slots__ = ("attempt", "blueprints", "effects", "has_attempt", "now_ms")
 
-    def __init__(self) -> None:
-        self._attempt: Attempt | None = None
+    attempt: Attempt
+    """The newest attempt; there is none before the first event of a device, which is `AttemptBegan`."""
+
+    def __init__(self, blueprints: Blueprints) -> None:
+        self.blueprints = blueprints
+        self.has_attempt = False
         self.now_ms = 0
         self.effects: list[Effect] = []
 
@@ -23,20 +28,10 @@ class Turn:
         self.now_ms = max(self.now_ms, now_ms)
         self.effects = []
 
-    @property
-    def has_attempt(self) -> bool:
-        """Whether an attempt has begun at all."""
-        return self._attempt is not None
-
-    @property
-    def attempt(self) -> Attempt:
-        """The newest attempt."""
-        assert self._attempt is not None, "the first event of a device is AttemptBegan"
-        return self._attempt
-
-    @attempt.setter
-    def attempt(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    def take_up(self, attempt: Attempt) -> None:
+        """From now on this is the attempt."""
+        self.attempt = attempt
+        self.has_attempt = True
 
     def do(self, effect: Effect) -> None:
         """Have something carried out."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-REBOOT_MS_MAX = 10 * 60 * 1000
-"""A planned reboot counts as running time up to this; what is longer was switched off."""
+from agent.core.shell import counted_reboot_ms
 
 
 class DeviceClock:
@@ -42,8 +41,7 @@ class DeviceClock:
 
     def restore(self, base_ms: int, off_ms: int = 0) -> None:
         """Go on from this running time, and count a planned reboot of `off_ms` real milliseconds."""
-        counted_ms = min(max(0, int(off_ms * self._speed)), REBOOT_MS_MAX)
-        self._base_ms = base_ms + counted_ms
+        self._base_ms = base_ms + counted_reboot_ms(int(off_ms * self._speed))
         self._begun_s = self._monotonic()
 
     def seconds_until(self, at_ms: int) -> float:

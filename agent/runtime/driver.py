@@ -13,12 +13,13 @@ import logging
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from agent.core import link as links
 from agent.core import outbox as outboxes
+from agent.core.batch import Batch, Entry
 from agent.core.effects import (
     AskForAssignment,
     CancelStep,
@@ -33,7 +34,6 @@ from agent.core.events import (
     AssignmentArrived,
     AttemptBegan,
     CommandReceived,
-    DeadlinePassed,
     EmergencyExitUsed,
     Event,
     Limits,
@@ -42,26 +42,40 @@ from agent.core.events import (
     PersonChose,
     Restarted,
 )
-from agent.core.fingerprint import fingerprint_of, is_told_otherwise
+from agent.core.inbox import Inbox
 from agent.core.link import Link, LinkState
 from agent.core.outbox import FetchReports, Outbox, SendReport
-from agent.core.shell import durable, is_answer_to, is_of_the_wiped, may_be_lazy
+from agent.core.publications import Publications
+from agent.core.retelling import Retelling, told_otherwise
+from agent.core.shell import (
+    CHECKPOINT_BYTES_MAX,
+    CHECKPOINTS_KEPT,
+    STATUS_INTERVAL_MS,
+    begins_anew,
+    digest_of,
+    input_batch,
+    is_answer_to,
+    is_due,
+    is_of_the_wiped,
+    next_input,
+    outbox_batch,
+    progress_at,
+    report_of,
+)
 from agent.core.state import Mode
 from agent.runtime.clock import SteadyClock
 from agent.runtime.identifiers import new_id
-from agent.runtime.inbox import Inbox
-from agent.runtime.outgoing import Outgoing, Publication
+from agent.runtime.outgoing import Outgoing
 from agent.runtime.ports import (
     ArchiveFailed,
-    Batch,
     Clock,
     DeviceReport,
     Endpoint,
-    Entry,
     Incoming,
     Journal,
     JournalFailed,
     JournalState,
+    JournalUnreadable,
     LogArchive,
     Transport,
     Verifier,
@@ -69,27 +83,28 @@ from agent.runtime.ports import (
 )
 from agent.runtime.reception import Reception
 from agent.runtime.session import Session
-from agent.wire import codec
-from agent.wire import events as wire_events
 from agent.wire.assignment import Admitted, Assignment, Refused
-from agent.wire.base import Message
-from agent.wire.messages import Ack, CollectorState, Presence, Status
+from agent.wire.messages import Ack, CollectorState
 from agent.wire.progress import Failure, Progress, Reporting
-from agent.wire.topics import Channel, device_filters, device_topic
+from agent.wire.topics import device_filters
 from agent.wire.vocabulary import Choice, EndState, Gate, PersonAction
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-STATUS_INTERVAL_MS = 1_000
 INCOMING_MAX = 64
-DIGEST_INPUTS = 64
-"""Each so many inputs, and at each end of an attempt, the journal keeps a fingerprint of what the fold told."""
 PROBLEM_LENGTH_MAX = 2_000
 """What a report may carry of a reason."""
 LOCAL_STORE = "local"
 """The store that an assignment from a file says it comes from."""
+
+
+def _beside_checkpoints() -> outboxes.OutboxLimits:
+    """What the stated size of a journal leaves for reports when the checkpoints have taken all that they may."""
+    limits = outboxes.OutboxLimits()
+    taken = CHECKPOINTS_KEPT * CHECKPOINT_BYTES_MAX
+    return replace(limits, bytes_max=limits.bytes_max - taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +115,7 @@ class DriverOptions:
     tenant: str = "default"
     agent_version: str
     limits: Limits = field(default_factory=Limits)
-    outbox_limits: outboxes.OutboxLimits = field(default_factory=outboxes.OutboxLimits)
+    outbox_limits: outboxes.OutboxLimits = field(default_factory=_beside_checkpoints)
     link_limits: links.LinkLimits = field(default_factory=links.LinkLimits)
     broker: str = ""
     """How the screen names the broker."""
@@ -170,8 +185,9 @@ class Driver:
         self._link = Link()
         self._outbox: Outbox
         self._reception: Reception
+        self._publications: Publications
         self._inbox = Inbox()
-        self._outgoing = Outgoing()
+        self._outgoing: Outgoing
         self._incoming: asyncio.Queue[Incoming] = asyncio.Queue(INCOMING_MAX)
         self._link_events: deque[links.Event] = deque()
         self._answers: dict[int, asyncio.Future[str | None]] = {}
@@ -193,9 +209,7 @@ class Driver:
     @property
     def progress(self) -> Progress:
         """The snapshot of now; an assertion before the first attempt began."""
-        if self._machine.end_state is not None:
-            return self._machine.progress
-        return self._machine.progress_after(max(0, self._clock.now_ms() - self._handled_ms))
+        return progress_at(self._machine, self._handled_ms, self._clock.now_ms())
 
     @property
     def reporting(self) -> Reporting:
@@ -296,36 +310,46 @@ class Driver:
     # Beginning.
 
     def _restore(self, state: JournalState) -> None:
+        self._machine = self._retold(state)
         self._outbox = Outbox(state.stream, state.outbox, self._options.outbox_limits)
         self._link = Link(state.session, self._options.link_limits)
         self._reception = Reception(
             self._options.tenant, self._options.device, state.stream, self._verifier
         )
+        self._publications = Publications(
+            self._options.tenant,
+            self._options.device,
+            self._options.agent_version,
+            self._machine,
+            self._outbox,
+            self._link,
+        )
+        self._outgoing = Outgoing(self._publications.report)
         off_ms = 0
-        differs: Entry | None = None
         for entry in state.entries:
-            self._machine.handle(entry.event, entry.at_ms)
             self._note_received(entry.event)
-            if differs is None and is_told_otherwise(entry.digest, self._machine):
-                differs = entry
-        if differs is not None:
-            self._tell_other_fold(differs)
-        if state.entries:
-            last = state.entries[-1]
-            self._entries, self._handled_ms = last.n, last.at_ms
-            if self._machine.mode is Mode.RESTARTING:
-                off_ms = self._clock.wall_ms() - last.wall_ms
+        self._handled_ms = self._machine.handled_ms
+        if state.entries and self._machine.mode is Mode.RESTARTING:
+            off_ms = self._clock.wall_ms() - state.entries[-1].wall_ms
         self._clock.restore(self._handled_ms, off_ms)
 
-    def _tell_other_fold(self, entry: Entry) -> None:
-        """Say that this version understands the journal otherwise; it goes on from what it understands itself."""
-        logger.warning(
-            "from input %d on, this agent (%s) understands its journal otherwise than agent %s, which wrote it; "
-            "it goes on from its own understanding, and `esp-agent replay` shows the difference",
-            entry.n,
-            self._options.agent_version,
-            entry.machine_version,
-        )
+    def _retold(self, state: JournalState) -> Enrollment:
+        """The machine as the journal left it, and a warning where this version understands it otherwise.
+
+        Raises:
+            JournalUnreadable: this version fails at an input, and no checkpoint makes up for it.
+        """
+        version = self._options.agent_version
+        retelling = Retelling(state.entries, state.checkpoints)
+        for _ in retelling:
+            pass
+        if retelling.is_lost:
+            raise JournalUnreadable(_not_understood(state.name, retelling, version))
+        otherwise = told_otherwise(retelling, version)
+        if otherwise:
+            logger.warning("%s; `esp-agent replay` shows it", otherwise)
+        self._entries = retelling.last_n
+        return retelling.machine
 
     async def _start(self) -> None:
         self._endpoint.attach(self._post)
@@ -337,14 +361,10 @@ class Driver:
             await self._step(Restarted(planned=planned), self._clock.now_ms())
             if self._machine.mode is Mode.WAITING_FOR_ASSIGNMENT:
                 self._give_local_assignment(self._clock.now_ms())
-            if self._is_back():
+            if begins_anew(self._machine, comes_back=self._options.comes_back):
                 self._begin_attempt(self._clock.now_ms())
         if self._transport is not None:
             self._tell_link(links.Started())
-
-    def _is_back(self) -> bool:
-        ended = self._machine.end_state not in (None, EndState.RESET)
-        return self._options.comes_back and ended and self._machine.gate is Gate.LOCKED
 
     def _begin_attempt(self, at_ms: int) -> None:
         began = AttemptBegan(
@@ -371,7 +391,7 @@ class Driver:
             await self._follow_link(self._link_events.popleft(), now_ms)
         elif not self._incoming.empty():
             await self._take(self._incoming.get_nowait(), now_ms)
-        elif _is_due(self._link.next_deadline_ms(), now_ms):
+        elif is_due(self._link.next_deadline_ms(), now_ms):
             await self._follow_link(links.DeadlinePassed(self._draw()), now_ms)
         else:
             return False
@@ -379,27 +399,21 @@ class Driver:
 
     async def _turn_outbox(self) -> bool:
         now_ms = self._steady()
-        if not _is_due(self._outbox.next_deadline_ms(), now_ms):
+        if not is_due(self._outbox.next_deadline_ms(), now_ms):
             return False
         await self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
         return True
 
     async def _turn_device(self) -> bool:
-        """Take the earliest event or deadline that is due; at the same stamp the event comes first."""
-        now_ms = self._clock.now_ms()
-        event_ms, deadline_ms = self._inbox.next_ms, self._machine.next_deadline_ms()
-        if _is_due(event_ms, now_ms) and not _is_before(deadline_ms, event_ms):
-            await self._step(*self._inbox.take())
-        elif _is_due(deadline_ms, now_ms):
-            assert deadline_ms is not None, "what is due has a time"
-            await self._step(DeadlinePassed(), deadline_ms)
-        else:
+        due = next_input(self._inbox, self._machine.next_deadline_ms(), self._clock.now_ms())
+        if due is None:
             return False
+        await self._step(*due)
         return True
 
     def _turn_status(self) -> bool:
         due_ms = self._next_status_ms()
-        if not _is_due(due_ms, self._steady()):
+        if not is_due(due_ms, self._steady()):
             return False
         self._publish_status()
         return True
@@ -447,7 +461,7 @@ class Driver:
             return True
         if self._settled_ms is None:
             self._settled_ms = self._steady()
-        return _is_due(self._linger_until_ms(), self._steady())
+        return is_due(self._linger_until_ms(), self._steady())
 
     def _linger_until_ms(self) -> int | None:
         if self._settled_ms is None or self._options.linger_ms is None:
@@ -467,14 +481,8 @@ class Driver:
             return
         outbox_effects = self._queue_reports([e for e in effects if isinstance(e, ReportFact)])
         actions = [e for e in effects if not isinstance(e, ReportFact)]
-        await self._commit(
-            Batch(
-                entry=self._next_entry(event, at_ms, effects),
-                outbox=durable(outbox_effects),
-                executed=self._executed_by(event),
-                lazy=may_be_lazy(event, actions, outbox_effects),
-            )
-        )
+        entry = self._next_entry(event, at_ms, effects)
+        await self._commit(input_batch(entry, self._machine, actions, outbox_effects))
         self._note_received(event)
         for action in actions:
             if isinstance(action, CollectLogs):
@@ -489,32 +497,17 @@ class Driver:
         self._changed()
 
     def _queue_reports(self, facts: Sequence[ReportFact]) -> list[outboxes.Effect]:
-        now_ms, device_time = self._steady(), _utc(self._clock.wall_ms())
+        now_ms, wall_ms = self._steady(), self._clock.wall_ms()
         effects: list[outboxes.Effect] = []
         for fact in facts:
-            report = wire_events.Report(
-                attempt=fact.attempt,
-                attempt_ms=fact.attempt_ms,
-                device_time=device_time,
-                stage=fact.stage,
-                percent=fact.percent,
-                body=fact.body,
-            )
-            effects += self._outbox.handle(outboxes.ReportQueued(report), now_ms)
+            effects += self._outbox.handle(outboxes.ReportQueued(report_of(fact, wall_ms)), now_ms)
         return effects
 
     def _next_entry(self, event: Event, at_ms: int, effects: Sequence[Effect]) -> Entry:
         self._entries += 1
         version = self._options.agent_version
-        digest = None
-        if self._entries % DIGEST_INPUTS == 0 or any(map(_is_end, effects)):
-            digest = fingerprint_of(self._machine.progress)
+        digest = digest_of(self._machine, self._entries, effects)
         return Entry(self._entries, at_ms, self._clock.wall_ms(), version, event, digest)
-
-    def _executed_by(self, event: Event) -> Sequence[str]:
-        if isinstance(event, CommandReceived) and event.command.id in self._machine.executed:
-            return (event.command.id,)
-        return ()
 
     def _note_received(self, event: Event) -> None:
         """Remember what was taken over, so that the retained copy of it is not taken again."""
@@ -651,11 +644,9 @@ class Driver:
 
     async def _feed_outbox(self, event: outboxes.Event, now_ms: int) -> None:
         effects = self._outbox.handle(event, now_ms)
-        kept = durable(effects)
-        if kept:
-            # Numbers given must last; an acknowledgement that is lost is simply given again.
-            lazy = not any(isinstance(d, outboxes.NumberReport) for d in kept)
-            await self._commit(Batch(outbox=kept, lazy=lazy))
+        batch = outbox_batch(effects)
+        if batch is not None:
+            await self._commit(batch)
         await self._publish_reports(effects)
         self._changed()
 
@@ -677,24 +668,6 @@ class Driver:
             self._tell_storage(failure)
             reports = ()
         await self._feed_outbox(outboxes.ReportsFetched(reports), self._steady())
-
-    def _take_reports(self) -> Sequence[Publication]:
-        """The next reports in their envelopes, for the session."""
-        topic = self._topic(Channel.EVENT)
-        return [
-            Publication(topic, codec.encode(self._envelope(send)), retain=False)
-            for send in self._outgoing.take_reports()
-        ]
-
-    def _envelope(self, send: SendReport) -> wire_events.Event:
-        return wire_events.Event(
-            device=self._options.device,
-            stream=self._outbox.stream,
-            seq=send.seq,
-            oldest_held=send.oldest_held,
-            session=self._link.session,
-            report=send.report,
-        )
 
     # Link.
 
@@ -728,7 +701,7 @@ class Driver:
                 self._status_is_due = True
             case links.PublishGoodbye():
                 self._publish_status()
-                self._outgoing.goodbye(self._presence("goodbye"))
+                self._outgoing.goodbye(self._publications.presence("goodbye"))
             case links.ResumeSending():
                 await self._feed_outbox(outboxes.SendingResumed(), now_ms)
             case links.HoldSending():
@@ -741,18 +714,17 @@ class Driver:
 
     def _open_session(self, number: int) -> None:
         assert self._transport is not None, "only a link that was started opens connections"
-        self._outgoing = Outgoing()
+        self._outgoing = Outgoing(self._publications.report)
         session = Session(
             self._transport,
             self._options.device,
             device_filters(self._options.tenant, self._options.device),
             self._outgoing,
-            reports=self._take_reports,
             tell=self._tell_link,
             receive=self._receive,
             draw=self._draw,
         )
-        lost = self._presence("lost")
+        lost = self._publications.presence("lost")
         self._session = asyncio.create_task(
             session.run(Will(lost.topic, lost.payload)),
             name=f"session {number} of {self._options.device}",
@@ -782,8 +754,8 @@ class Driver:
         match received:
             case None:
                 pass
-            case Ack(store=store, stored_seq=stored_seq):
-                await self._feed_outbox(outboxes.AckArrived(store, stored_seq), now_ms)
+            case Ack(store=store, stored_seq=stored_seq, digest=digest):
+                await self._feed_outbox(outboxes.AckArrived(store, stored_seq, digest), now_ms)
                 await self._follow_link(links.PeerAnswered(), now_ms)
             case CollectorState(state=state, store=store, term=term):
                 seen = links.PeerSeen(state == "online", store, term, self._draw())
@@ -799,39 +771,15 @@ class Driver:
 
     def _publish_birth(self) -> None:
         if self._link.is_connected:
-            self._outgoing.birth(self._presence("online"))
+            self._outgoing.birth(self._publications.presence("online"))
 
     def _publish_status(self) -> None:
         self._status_is_due = False
         if self._machine.attempt is None:
             return
         self._status_ms = self._steady()
-        status = Status(
-            device=self._options.device,
-            stream=self._outbox.stream,
-            session=self._link.session,
-            device_time=_utc(self._clock.wall_ms()),
-            progress=self.progress,
-        )
-        payload = codec.encode_status(status)
-        self._outgoing.status(Publication(self._topic(Channel.STATUS), payload, retain=True))
-
-    def _presence(self, state: Literal["online", "goodbye", "lost"]) -> Publication:
-        presence = Presence(
-            device=self._options.device,
-            stream=self._outbox.stream,
-            session=self._link.session,
-            state=state,
-            attempt=self._machine.attempt,
-            agent_version=self._options.agent_version,
-        )
-        return self._retained(Channel.PRESENCE, presence)
-
-    def _retained(self, channel: Channel, message: Message) -> Publication:
-        return Publication(self._topic(channel), codec.encode(message), retain=True)
-
-    def _topic(self, channel: Channel) -> str:
-        return str(device_topic(self._options.tenant, self._options.device, channel))
+        status = self._publications.status(self.progress, self._clock.wall_ms())
+        self._outgoing.status(status)
 
     # Events from outside.
 
@@ -895,17 +843,18 @@ class Driver:
         self._changed()
 
 
+def _not_understood(name: str, retelling: Retelling, version: str) -> str:
+    """Why the agent does not go on, and what to do about it."""
+    n, writer = retelling.failed, retelling.writer_of(retelling.failed) or version
+    remedy = f"start agent {writer} again"
+    if writer == version:
+        remedy = "keep a copy of the file for whoever maintains the agent"
+    return (
+        f"{name}: this agent ({version}) can't go on from input {n}, which agent {writer} wrote "
+        f"({retelling.failure}), and no state that was kept makes up for it; nothing was changed, and the gate stays "
+        f"as it is. Do this: {remedy}, or begin anew with --set-aside, which keeps the file"
+    )
+
+
 def _utc(unix_ms: int) -> datetime:
     return datetime.fromtimestamp(unix_ms / 1000, UTC)
-
-
-def _is_end(effect: Effect) -> bool:
-    return isinstance(effect, ReportFact) and isinstance(effect.body, wire_events.AttemptEnded)
-
-
-def _is_due(at_ms: int | None, now_ms: int) -> bool:
-    return at_ms is not None and at_ms <= now_ms
-
-
-def _is_before(at_ms: int | None, other_ms: int | None) -> bool:
-    return at_ms is not None and other_ms is not None and at_ms < other_ms

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.core.batch import Batch, Checkpoint, Entry
 from agent.core.effects import EndpointEffect
 from agent.core.events import DeviceFacts, Event
-from agent.core.outbox import Durable, OutboxState
+from agent.core.outbox import OutboxState
 from agent.wire.events import Report
 from agent.wire.progress import Progress, Reporting
 
@@ -121,34 +122,6 @@ class SignatureRefused(Exception):
     """Unsigned, altered, or signed by a key that is not trusted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One input of the enrollment machine, as the journal keeps it."""
-
-    n: int
-    """Counts the inputs of one device from 1."""
-    at_ms: int
-    """Device running time."""
-    wall_ms: int
-    machine_version: str
-    event: Event
-    digest: str | None = None
-    """The fingerprint of what the version that wrote this told right after it; None for most inputs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """What one transaction makes durable for one device; all of it or nothing."""
-
-    entry: Entry | None = None
-    outbox: Sequence[Durable] = ()
-    executed: Sequence[str] = ()
-    """Ids of commands that this input executed."""
-    session: int | None = None
-    lazy: bool = False
-    """True when a power cut may take it: order is kept, only the wait for the disk is spared."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalState:
     """All that a journal holds of one device: enough to fold the machine and restore the outbox."""
@@ -160,6 +133,10 @@ class JournalState:
     entries: Sequence[Entry]
     outbox: OutboxState
     executed: frozenset[str]
+    checkpoints: Sequence[Checkpoint] = ()
+    """The newest ones; they make up for inputs before them that this version can't read and that are left out."""
+    name: str = "the journal"
+    """How to name it to a person."""
 
 
 class Journal(Protocol):

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from agent.core import link
-from agent.runtime.outgoing import Outgoing, Publication
+from agent.core.publications import Publication
+from agent.runtime.outgoing import Outgoing
 from agent.runtime.ports import (
     Connection,
     Incoming,
@@ -19,7 +20,6 @@ from agent.runtime.ports import (
 Tell = Callable[[link.Event], None]
 Receive = Callable[[Incoming], Awaitable[None]]
 Draw = Callable[[], float]
-Reports = Callable[[], Sequence[Publication]]
 
 
 class Session:
@@ -27,7 +27,6 @@ class Session:
 
     Args:
         client_id: the device's own, so that the broker ends a stale connection of the same device.
-        reports: the next reports to publish, in order.
         draw: a number in [0, 1) for the link's back-off.
     """
 
@@ -38,7 +37,6 @@ class Session:
         filters: Sequence[str],
         outgoing: Outgoing,
         *,
-        reports: Reports,
         tell: Tell,
         receive: Receive,
         draw: Draw,
@@ -47,7 +45,6 @@ class Session:
         self._client_id = client_id
         self._filters = filters
         self._outgoing = outgoing
-        self._reports = reports
         self._tell = tell
         self._receive = receive
         self._draw = draw
@@ -86,15 +83,12 @@ class Session:
 
     async def _write(self, connection: Connection) -> bool:
         """Publish what is next; False when nothing waits."""
-        if reports := self._reports():
-            await _publish_all(connection, reports)
-        elif single := self._outgoing.take_single():
-            await _publish(connection, single)
-        elif goodbye := self._outgoing.take_goodbye():
-            await _publish(connection, goodbye)
-            self._tell(link.GoodbyeSaid())
-        else:
+        departure = self._outgoing.take()
+        if departure is None:
             return False
+        await _publish_all(connection, departure.publications)
+        if departure.is_goodbye:
+            self._tell(link.GoodbyeSaid())
         return True
 
 

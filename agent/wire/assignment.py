@@ -38,7 +38,7 @@ SUPERSEDED_MAX = 10
 EXIT_CODES_MAX = 100
 
 
-OsVersion = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){0,5}$", max_length=64)]
+OsVersion = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,5}$", max_length=64)]
 
 
 class Requirements(Wire):
@@ -47,17 +47,22 @@ class Requirements(Wire):
     architectures: tuple[Architecture, ...] = ()
     """One of these; none named means any."""
     minimum_os: OsVersion | None = None
+    """The lowest version of the system."""
     disk_mb: Count | None = None
+    """Megabytes that have to be free on the system's disk."""
     memory_mb: Count | None = None
+    """Megabytes of memory."""
     processors: Count | None = None
     """Logical ones."""
     processor_mhz: Count | None = None
+    """The clock of one processor."""
 
 
 class Superseded(Wire):
     """An older app that this one takes the place of."""
 
     id: Identifier
+    """The older app."""
     uninstall: bool = False
     """True: the old one is removed first (replace); False: it stays (update)."""
 
@@ -66,7 +71,9 @@ class ExitCode(Wire):
     """What one exit code of an installer means."""
 
     code: Annotated[int, Field(ge=-(2**31), le=2**32 - 1)]
+    """What the installer ends with."""
     meaning: ExitCodeMeaning
+    """What follows from it."""
 
 
 class InstallRules(Wire):
@@ -76,12 +83,15 @@ class InstallRules(Wire):
     """
 
     requirements: Requirements = Requirements()
+    """What a device has to have."""
     supersedes: Annotated[tuple[Superseded, ...], Field(max_length=SUPERSEDED_MAX)] = ()
+    """The older apps that it takes the place of."""
     must_be_present: tuple[Identifier, ...] = ()
     """Dependencies without automatic installation: unless they are set up for their own sake, this item is not attempted."""
     exit_codes: Annotated[tuple[ExitCode, ...], Field(max_length=EXIT_CODES_MAX)] = ()
     """In addition to 0 and 1707 success, 3010 soft reboot, 1641 hard reboot and 1618 retry."""
     restart: RestartBehavior = RestartBehavior.BY_EXIT_CODE
+    """What follows from the installer's wish to restart."""
 
 
 class AssignedItem(Wire):
@@ -115,9 +125,13 @@ class PersonScreens(Wire):
     """Which of the optional person screens the administrator configured."""
 
     terms_of_use: bool = False
+    """The organization's terms have to be accepted."""
     device_category: bool = False
+    """The person says what kind of device it is."""
     compliance: bool = True
+    """The person puts the device's settings in order."""
     activation: bool = False
+    """The device has to be activated."""
     setup_action: bool = False
     """An app that a fully managed Android device opens before setup ends."""
 

@@ -22,6 +22,7 @@ UserName = Annotated[str, StringConstraints(min_length=1, max_length=USER_LENGTH
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 CustomMessage = Annotated[str, StringConstraints(max_length=10_000)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Milliseconds = Annotated[int, Field(ge=0, le=10**13)]
 Seconds = Annotated[int, Field(ge=0, le=10**8)]

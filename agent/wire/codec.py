@@ -108,10 +108,15 @@ def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:
     return message
 
 
-def digest(stream: str, seq: int, report: Report) -> str:
-    """The fingerprint of one report: device and store compute it alike, and the audit compares the two."""
+def digest(stream: str, seq: int, report: Report, after: str | None = None) -> str:
+    """The fingerprint of one report and, by the digest of the one before it, of all that its stream told until then.
+
+    Device and store compute it alike. Where two digests under one number are equal, so is everything before; the audit
+    compares them, and so does a device, to learn whether the store was told what its own journal says.
+    """
     content = json.dumps(report.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{stream}\n{seq}\n{content}".encode()).hexdigest()
+    told = (stream, str(seq), content) if after is None else (stream, str(seq), content, after)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:

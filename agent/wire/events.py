@@ -9,6 +9,7 @@ from pydantic import Field
 from agent.wire.base import (
     Count,
     DeviceId,
+    Digest,
     Identifier,
     Message,
     Milliseconds,
@@ -231,5 +232,7 @@ class Event(Message):
     seq: Seq
     oldest_held: Seq
     """The lowest number that the device still holds; everything below it can't be sent again."""
+    after: Digest | None = None
+    """The digest of the report before it in the stream; none for number 1, and where the device does not know it."""
     session: Count
     report: Report

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from agent.wire.base import (
     Count,
     DeviceId,
+    Digest,
     Identifier,
     Message,
     Milliseconds,
@@ -57,6 +58,8 @@ class Ack(Message):
     stream: Identifier
     stored_seq: Count
     """Everything up to this number is stored; 0 when nothing is."""
+    digest: Digest | None = None
+    """Of the report that is stored under this number; none when nothing is, or it could not be read."""
 
 
 class CollectorState(Message):

@@ -19,25 +19,35 @@ class DeviceSetupSettings(Wire):
     """The device setup block of the page."""
 
     show_progress: bool = True
+    """Show the page while the device is set up."""
     block_until_complete: bool = True
+    """Keep the device locked until the blocking apps are in."""
 
 
 class AccountSetupSettings(Wire):
     """The user account setup block of the page."""
 
     show_progress: bool = True
+    """Show the page while the account is set up."""
     block_until_complete: bool = False
+    """Keep the device locked until account setup is complete too."""
     allow_skip: bool = True
+    """Offer to skip account setup."""
 
 
 class ErrorHandling(Wire):
     """What the person sees and may do when something failed."""
 
     show_details: bool = True
+    """Show what failed; without, the person reads the message alone."""
     allow_retry: bool = True
+    """Offer to try again."""
     allow_reset: bool = False
+    """Offer to reset the device."""
     allow_continue: bool = False
+    """Offer to use the device anyway."""
     allow_log_collection: bool = False
+    """Offer to collect the logs."""
 
 
 class WindowsSettings(Wire):
@@ -59,17 +69,25 @@ class EspProfile(Wire):
     """
 
     id: Identifier
+    """The profile's id."""
     name: Name
+    """The name that administrators read."""
     description: Text = ""
+    """What administrators wrote about it."""
     timeout_minutes: Minutes = 60
     """One budget for each context."""
     device_setup: DeviceSetupSettings = DeviceSetupSettings()
+    """The page while the device is set up."""
     account_setup: AccountSetupSettings = AccountSetupSettings()
+    """The page while the account is set up."""
     blocking_apps: BlockingApps = "all"
     """`all` required apps, or these. The list filters what is assigned; it assigns nothing."""
     error_handling: ErrorHandling = ErrorHandling()
+    """What a person may do when something has failed."""
     windows: WindowsSettings = WindowsSettings()
+    """What only Windows has."""
     custom_message: CustomMessage | None = None
+    """The organization's own words on the page."""
     graph: dict[str, JsonValue] = {}
     """What an imported Graph object had, kept for export: `agent.wire.graph` reads and writes it."""
 

@@ -15,7 +15,7 @@ def is_older(version: str, minimum: str) -> bool:
 def _numbers(version: str) -> list[int]:
     numbers = []
     for part in version.split("."):
-        digits = re.match(r"\d{1,9}", part)
+        digits = re.match(r"[0-9]{1,9}", part)
         if digits is None:
             break
         numbers.append(int(digits.group()))

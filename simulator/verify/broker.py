@@ -204,6 +204,9 @@ class Broker:
 
     def _deliver(self, connection: Connection, topic: str, payload: bytes) -> None:
         world = self._world
+        if world.chance(world.faults.drops_share, connection.client_id, "drops"):
+            world.happened["drops_share"] += 1
+            return
         at_ms = connection.arrives_down(
             world.now_ms + self._transit_ms(connection),
             topic,

@@ -439,6 +439,7 @@ class Collector:
             term=term,
             stream=row.stream,
             stored_seq=row.last_seq,
+            digest=row.last_digest or None,
         )
         self._say_of(row.device, Channel.ACK, encode(ack))
 

@@ -146,6 +146,10 @@ def _print_figures(figures: dict[str, Any], console: Console) -> None:
     for kind, times in figures["faults"].items():
         table.add_row(kind, str(times))
     console.print(table)
+    for what, met in figures["met"].items():
+        console.print(f"{what} met: {sum(map(bool, met.values()))} of {len(met)}")
+    if figures["never_met"]:
+        console.print(f"never met: {', '.join(figures['never_met'])}")
     for found in figures["violations"]:
         console.print(f"seed {found['seed']}: {found['checker']}: {found['sentence']}")
         console.print(f"  {found['replay']}")

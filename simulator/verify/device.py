@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from agent.core.batch import Batch
 from agent.core.effects import EndpointEffect, Reboot
-from agent.core.events import Event, Restarted
+from agent.core.events import (
+    AttemptBegan,
+    EmergencyExitUsed,
+    Event,
+    PersonActed,
+    PersonChose,
+    Restarted,
+)
 from agent.core.outbox import Durable, KeepReport
+from agent.core.person_screens import PERSON_SCREENS
 from agent.wire.events import (
     AttemptEnded,
     CommandAnswered,
@@ -15,18 +24,21 @@ from agent.wire.events import (
     RebootPlanned,
     Report,
 )
-from agent.wire.vocabulary import EndState
+from agent.wire.vocabulary import Choice, EndState, PersonAction
+from simulator.draws import pick_at
 from simulator.endpoint_model import EndpointModel
 from simulator.ground_truth import GroundTruth, Presence
 from simulator.person import SimulatedPerson
 from simulator.verify.broker import Broker
-from simulator.verify.disk import Batch, Disk
+from simulator.verify.disk import Disk
 from simulator.verify.plan import DevicePlan
 from simulator.verify.shell import Agent, Doing, PowerCut
 from simulator.verify.world import HOUR_MS, MINUTE_MS, World
 
 SHUTS_DOWN_MS: Final = 2_000
 """From the wish to restart until the agent is gone."""
+IMPULSES: Final = {"chooses": 10.0, "answers": 5.0, "begins anew": 2.0, "leaves by the exit": 1.0}
+"""What a person does unasked, each with a weight."""
 BOOTS_MAX: Final = 500
 RESTARTS: Final = 1
 """How often a device on which everything is over is switched on again while faults go on."""
@@ -245,6 +257,11 @@ class Device:
         schedule = self._model.act(effect, at_ms)
         if not isinstance(effect, Reboot):
             return schedule
+        if self._world.chance(
+            self._world.faults.ignored_reboots_share, self.plan.device, "ignored reboot"
+        ):
+            self._world.struck("ignored_reboots_share", self.plan.device)
+            return ()
         ((up_ms, restarted),) = schedule
         assert isinstance(restarted, Restarted), "a restart is answered by having happened"
         self._reboot(up_ms - at_ms)
@@ -298,6 +315,32 @@ class Device:
     def jump_clock(self, by_ms: int) -> None:
         """Somebody sets the wall clock."""
         self._wall_offset_ms += by_ms
+
+    def act_unasked(self) -> None:
+        """The person does something that the screen may not even offer."""
+        if self.agent is not None:
+            world, who = self._world, self.plan.device
+            self.agent.tell(self._impulse(lambda purpose: world.uniform(who, purpose)))
+
+    def _impulse(self, uniform: Callable[[str], float]) -> Event:
+        match pick_at(uniform("impulse"), IMPULSES):
+            case "chooses":
+                choice = pick_at(uniform("impulse choice"), dict.fromkeys(Choice, 1.0))
+                items = {item.id: 1.0 for item in self.plan.offer.items} or {"nothing": 1.0}
+                item = pick_at(uniform("impulse item"), items)
+                return PersonChose(
+                    choice=choice, item=item if choice is Choice.TRY_ITEM_AGAIN else None
+                )
+            case "answers":
+                screen = pick_at(uniform("impulse screen"), dict.fromkeys(PERSON_SCREENS, 1.0))
+                action = pick_at(uniform("impulse action"), dict.fromkeys(PersonAction, 1.0))
+                return PersonActed(item=screen, action=action)
+            case "begins anew":
+                return AttemptBegan(
+                    attempt=self.new_attempt(), facts=self.plan.facts, limits=self.plan.limits
+                )
+            case _:
+                return EmergencyExitUsed()
 
     def break_connection(self) -> bool:
         """Its connection breaks, if it has one."""

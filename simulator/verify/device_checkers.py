@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
+from agent.core.batch import Batch
 from agent.core.effects import Effect, EndpointEffect, ResetDevice, RunStep, SetGate
 from agent.core.effects import Report as ReportFact
 from agent.core.events import (
@@ -14,6 +15,7 @@ from agent.core.events import (
     AttemptBegan,
     CommandReceived,
     DeadlinePassed,
+    EmergencyExitUsed,
     Event,
     PersonChose,
     Restarted,
@@ -27,7 +29,7 @@ from agent.core.outbox import (
     RememberStored,
 )
 from agent.core.person_screens import PERSON_SCREENS
-from agent.wire.assignment import Admitted, AssignedItem
+from agent.wire.assignment import Admitted
 from agent.wire.events import (
     AgentRestarted,
     AssignmentApplied,
@@ -53,14 +55,16 @@ from agent.wire.vocabulary import (
     EndState,
     FailureKind,
     Gate,
+    GateCause,
     ItemKind,
     ItemState,
     Phase,
     RowState,
     Variant,
 )
+from simulator.blocking import blocking_items, for_device
 from simulator.ground_truth import GroundTruth
-from simulator.verify.disk import Batch, Kept
+from simulator.verify.disk import Kept
 from simulator.verify.plan import WorldPlan
 from simulator.verify.store import Store, Transaction
 from simulator.verify.watch import Checker, End, ExcusesRestored
@@ -243,11 +247,13 @@ class GateSafety(Checker):
         self._gates: dict[str, Gate] = {}
         self._admitted: dict[str, Admitted | None] = {}
         self._chosen: defaultdict[str, set[Choice]] = defaultdict(set)
+        self._has_used_exit: set[str] = set()
         self._facts = {p.device: p.facts for p in plan.devices}
 
     def booted(self, device: str, kept: Kept, running_ms: int) -> None:
-        """An older copy goes on with the assignment that it knows."""
+        """An older copy goes on with the assignment that it knows, and with the exit that it was left by."""
         self._admitted[device] = None
+        self._has_used_exit.discard(device)
         for entry in kept.entries:
             self._heard(device, entry.event)
 
@@ -270,6 +276,9 @@ class GateSafety(Checker):
     def _heard(self, device: str, event: Event) -> None:
         if isinstance(event, AttemptBegan):
             self._admitted[device] = None
+            self._has_used_exit.discard(device)
+        elif isinstance(event, EmergencyExitUsed):
+            self._has_used_exit.add(device)
         elif isinstance(event, AssignmentArrived):
             decision = event.assignment.decision
             self._admitted[device] = decision if isinstance(decision, Admitted) else None
@@ -281,12 +290,17 @@ class GateSafety(Checker):
         before, self._gates[device] = self._gates.get(device, Gate.LOCKED), effect.gate
         if effect.gate in (before, Gate.LOCKED):
             return
+        if effect.cause is GateCause.EMERGENCY_EXIT:
+            if device not in self._has_used_exit:
+                raise self.violated(f"{device} opens at {at_ms} ms for an exit that nobody used")
+            return
         objection = self._objection(device, at_ms, effect.gate, truth)
         if objection is not None:
             raise self.violated(f"{device} is {effect.gate.value} at {at_ms} ms {objection}")
 
     def _objection(self, device: str, at_ms: int, gate: Gate, truth: GroundTruth) -> str | None:
-        admitted, chosen = self._admitted.get(device), self._chosen[device]
+        admitted = for_device(self._facts[device], self._admitted.get(device))
+        chosen = self._chosen[device]
         if admitted is None:
             return "without an assignment"
         profile = admitted.profile
@@ -299,7 +313,7 @@ class GateSafety(Checker):
         contexts = [Context.DEVICE]
         if self._facts[device].variant not in self.WITHOUT_ACCOUNT and not skipped:
             contexts.append(Context.ACCOUNT)
-        for item in _blocking(admitted, contexts):
+        for item in blocking_items(admitted, contexts):
             unwanted_ms = truth.not_applicable.get(item)
             unwanted = unwanted_ms is not None and unwanted_ms <= at_ms
             if not unwanted and not truth.is_present(item, at_ms):
@@ -321,26 +335,6 @@ def _blocks(admitted: Admitted, context: Context) -> bool:
         else admitted.profile.account_setup
     )
     return setup.show_progress and setup.block_until_complete
-
-
-def _blocking(admitted: Admitted, contexts: Sequence[Context]) -> list[str]:
-    """The items that hold the gate of these contexts, with what they depend on."""
-    by_id = {item.id: item for item in admitted.items}
-    waiting = [i.id for i in admitted.items if i.context in contexts and _holds(admitted, i)]
-    found: list[str] = []
-    while waiting:
-        item = waiting.pop()
-        if item not in found:
-            found.append(item)
-            waiting.extend(by_id[item].depends_on)
-    return found
-
-
-def _holds(admitted: Admitted, item: AssignedItem) -> bool:
-    if not item.required or not _blocks(admitted, item.context):
-        return False
-    listed = admitted.profile.blocking_apps
-    return item.kind is not ItemKind.APP or listed == "all" or item.id in listed
 
 
 class GateAsReported(ExcusesRestored):
@@ -437,9 +431,11 @@ class DependenciesFirst(Checker):
 
     def __init__(self, plan: WorldPlan) -> None:
         super().__init__(plan)
-        self._needs = {
-            (p.device, item.id): item.depends_on for p in plan.devices for item in p.refreshed.items
-        }
+        self._needs: dict[tuple[str, str], tuple[str, ...]] = {}
+        for device in plan.devices:
+            asked = for_device(device.facts, device.refreshed)
+            for item in () if asked is None else asked.items:
+                self._needs[device.device, item.id] = item.depends_on
 
     def acted(self, device: str, at_ms: int, effect: EndpointEffect, truth: GroundTruth) -> None:
         """See `Checker`."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 from zlib import crc32
 
-from agent.core.events import EVENT_CODEC, Event
+from agent.core.batch import Batch, Checkpoint, Entry
+from agent.core.events import EVENT_CODEC
 from agent.core.outbox import (
     Acknowledged,
     DropReport,
@@ -16,37 +17,18 @@ from agent.core.outbox import (
     ForgetReports,
     KeepReport,
     MarkAcknowledged,
+    Numbered,
     NumberReport,
     OutboxState,
     RememberStored,
     UnmarkAcknowledged,
 )
+from agent.core.shell import CHECKPOINTS_KEPT
 from agent.wire.events import Report
 
 
 class DiskFull(Exception):
     """There is no room; nothing of the batch is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One input of the enrollment machine."""
-
-    n: int
-    at_ms: int
-    wall_ms: int
-    event: Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """What one transaction makes durable; all of it or nothing. The same as the runtime's."""
-
-    entry: Entry | None = None
-    outbox: Sequence[Durable] = ()
-    executed: Sequence[str] = ()
-    session: int | None = None
-    lazy: bool = False
 
 
 @dataclass(slots=True)
@@ -66,33 +48,42 @@ class Kept:
     stream: str
     session: int = 0
     entries: list[Entry] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    """The newest ones, the newest first."""
     executed: set[str] = field(default_factory=set)
     rows: dict[int, Row] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
     """Position by number."""
+    told: dict[int, str] = field(default_factory=dict)
+    """The content of each report that was ever queued, by position, but for those that were replaced or moved."""
     next_position: int = 1
     next_seq: int = 1
     stored_seq: int = 0
     store: str | None = None
+    held_after: str | None = None
 
     def outbox(self) -> OutboxState:
         """What a restored outbox starts from."""
         acknowledged: list[Acknowledged] = []
-        numbered: list[tuple[int, int, Report]] = []
+        numbered: list[Numbered] = []
         queued: list[tuple[int, Report]] = []
         for position in sorted(self.rows):
             row = self.rows[position]
             if row.seq is None:
                 queued.append((position, _report(row)))
-            elif row.acknowledged_ms is None:
-                numbered.append((position, row.seq, _report(row)))
+                continue
+            assert row.digest is not None, "a number comes with its digest"
+            if row.acknowledged_ms is None:
+                numbered.append(Numbered(position, row.seq, _report(row), row.digest))
             else:
-                acknowledged.append(Acknowledged(row.seq, len(row.content), row.acknowledged_ms))
+                size_bytes, at_ms = len(row.content), row.acknowledged_ms
+                acknowledged.append(Acknowledged(row.seq, size_bytes, at_ms, row.digest))
         return OutboxState(
             next_position=self.next_position,
             next_seq=self.next_seq,
             stored_seq=self.stored_seq,
             store=self.store,
+            held_after=self.held_after,
             acknowledged=acknowledged,
             numbered=numbered,
             queued=queued,
@@ -103,9 +94,10 @@ class Kept:
         match change:
             case KeepReport(position=position, content=content):
                 self.rows[position] = Row(content)
+                self.told[position] = content
                 self.next_position = position + 1
             case DropReport(position=position):
-                del self.rows[position]
+                del self.rows[position], self.told[position]
             case NumberReport(position=position, seq=seq, digest=digest):
                 assert seq not in self.positions, f"number {seq} is given twice"
                 self.rows[position].seq, self.rows[position].digest = seq, digest
@@ -117,13 +109,32 @@ class Kept:
                 for seq in range(above + 1, self.next_seq):
                     if seq in self.positions:
                         self.rows[self.positions[seq]].acknowledged_ms = None
-            case ForgetReports(through=through):
+            case ForgetReports(through=through, digest=digest):
+                self.held_after = digest
                 for seq in [s for s in self.positions if s <= through]:
                     del self.rows[self.positions.pop(seq)]
             case RememberStored(store=store, stored_seq=stored_seq, next_seq=next_seq):
                 self.store, self.stored_seq, self.next_seq = store, stored_seq, next_seq
             case _:
                 assert_never(change)
+
+    def take(self, batch: Batch) -> None:
+        """Keep one batch."""
+        if batch.entry is not None:
+            assert batch.entry.n == len(self.entries) + 1, "inputs are numbered without a gap"
+            self.entries.append(batch.entry)
+        if batch.checkpoint is not None:
+            self.checkpoints = [batch.checkpoint, *self.checkpoints][:CHECKPOINTS_KEPT]
+        for change in batch.outbox:
+            self.apply(change)
+        self.executed.update(batch.executed)
+        if batch.session is not None:
+            self.session = batch.session
+
+    def fetch(self, first: int, last: int) -> Sequence[tuple[int, Report]]:
+        """Numbered reports by number."""
+        found = ((seq, self.positions.get(seq)) for seq in range(first, last + 1))
+        return [(seq, _report(self.rows[p])) for seq, p in found if p is not None]
 
     def _mark(self, through: int, at_ms: int) -> None:
         """What is acknowledged already lies below, so the numbers are gone through downwards."""
@@ -166,7 +177,7 @@ class Disk:
         self._records.append(_dumped(batch))
         self._ages.append(at_ms)
         self._lazy = self._lazy + 1 if batch.lazy else 0
-        _fold(self.kept, batch)
+        self.kept.take(batch)
 
     def tear(self, batch: Batch) -> None:
         """The power goes while this batch is written: its first half is there."""
@@ -202,26 +213,14 @@ class Disk:
                     assert number == len(records) - 1, "only the last record can be torn"
                     break
                 self._read[record] = _loaded(content)
-            _fold(kept, self._read[record])
+            kept.take(self._read[record])
         self._lazy = 0
         self.kept = kept
         return kept
 
     def fetch(self, first: int, last: int) -> Sequence[tuple[int, Report]]:
         """Numbered reports by number."""
-        found = ((seq, self.kept.positions.get(seq)) for seq in range(first, last + 1))
-        return [(seq, _report(self.kept.rows[p])) for seq, p in found if p is not None]
-
-
-def _fold(kept: Kept, batch: Batch) -> None:
-    if batch.entry is not None:
-        assert batch.entry.n == len(kept.entries) + 1, "inputs are numbered without a gap"
-        kept.entries.append(batch.entry)
-    for change in batch.outbox:
-        kept.apply(change)
-    kept.executed.update(batch.executed)
-    if batch.session is not None:
-        kept.session = batch.session
+        return self.kept.fetch(first, last)
 
 
 # A report travels as the JSON that the outbox made of it; everything else is plain numbers and words.
@@ -240,17 +239,22 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def _dumped(batch: Batch) -> bytes:
-    entry = batch.entry
+    entry, kept = batch.entry, batch.checkpoint
     content = json.dumps(
         {
-            "entry": entry
-            and [entry.n, entry.at_ms, entry.wall_ms, EVENT_CODEC.dumps(entry.event).decode()],
+            "entry": entry and _dumped_entry(entry),
+            "checkpoint": kept and [kept.n, kept.content.decode()],
             "outbox": [_dumped_change(change) for change in batch.outbox],
             "executed": list(batch.executed),
             "session": batch.session,
         }
     ).encode()
     return b"%08x" % crc32(content) + content
+
+
+def _dumped_entry(entry: Entry) -> list[Any]:
+    event = EVENT_CODEC.dumps(entry.event).decode()
+    return [entry.n, entry.at_ms, entry.wall_ms, entry.machine_version, event, entry.digest]
 
 
 def _dumped_change(change: Durable) -> list[Any]:
@@ -269,10 +273,15 @@ def _loaded(content: bytes) -> Batch:
     read = json.loads(content)
     entry = None
     if read["entry"] is not None:
-        n, at_ms, wall_ms, event = read["entry"]
-        entry = Entry(n, at_ms, wall_ms, EVENT_CODEC.loads(event))
+        n, at_ms, wall_ms, version, event, digest = read["entry"]
+        entry = Entry(n, at_ms, wall_ms, version, EVENT_CODEC.loads(event), digest)
+    checkpoint = None
+    if read["checkpoint"] is not None:
+        n, kept = read["checkpoint"]
+        checkpoint = Checkpoint(n, kept.encode())
     return Batch(
         entry=entry,
+        checkpoint=checkpoint,
         outbox=[_loaded_change(*change) for change in read["outbox"]],
         executed=read["executed"],
         session=read["session"],

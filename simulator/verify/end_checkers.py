@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from agent.core.outbox import content_of
 from agent.wire.events import (
     AttemptEnded,
     AttemptStarted,
@@ -15,6 +16,9 @@ from agent.wire.vocabulary import (
     EndState,
     Gate,
 )
+from simulator.verify.disk import Kept
+from simulator.verify.plan import WorldPlan
+from simulator.verify.store import Store
 from simulator.verify.watch import Checker, End, ExcusesRestored
 
 
@@ -30,26 +34,48 @@ class EveryoneFinishes(Checker):
 
 
 class JournalIsStored(ExcusesRestored):
-    """The collector has each numbered report of each journal once, with the journal's content, and lost none."""
+    """The collector has each numbered report of each journal once, with the journal's content, and lost none.
+
+    A store that went back asks for what it lost, and a journal that went back may not have it any more: where both
+    did, what is lost has to be recorded, and only what the journal still holds can be asked for.
+    """
 
     name = "journal is stored"
 
+    def __init__(self, plan: WorldPlan) -> None:
+        super().__init__(plan)
+        self._store_went_back = False
+
+    def store_restored(self, store: Store) -> None:
+        """See `Checker`."""
+        self._store_went_back = True
+
     def at_the_end(self, end: End) -> None:
-        """After an older copy came back, numbers of its later life may be stored with what that life said."""
+        """See `Checker`."""
         for device, kept in end.journals.items():
-            stored = {
-                e.seq: e.digest for e in end.store.holds.events.get((device, kept.stream), ())
-            }
-            for row in kept.rows.values():
-                if row.seq is None or row.seq not in stored:
-                    number = "without a number" if row.seq is None else f"{row.seq}"
-                    raise self.violated(f"report {number} of {device} is not stored")
-                if row.digest != stored[row.seq] and device not in self.restored:
-                    raise self.violated(f"report {row.seq} of {device} is stored differently")
+            self._each_held(device, kept, end.store)
+            if device not in self.restored or not self._store_went_back:
+                self._all_told(device, kept, end)
             if end.store.stream(device, kept.stream).last_seq != kept.next_seq - 1:
                 raise self.violated(f"{device} and the collector disagree on how far it is")
-        for (device, _), loss in end.store.holds.losses:
-            if device not in self.restored:
+
+    def _each_held(self, device: str, kept: Kept, store: Store) -> None:
+        stored = {e.seq: e.digest for e in store.holds.events.get((device, kept.stream), ())}
+        for row in kept.rows.values():
+            if row.seq is None or row.seq not in stored:
+                number = "without a number" if row.seq is None else f"{row.seq}"
+                raise self.violated(f"report {number} of {device} is not stored")
+            if row.digest != stored[row.seq]:
+                raise self.violated(f"report {row.seq} of {device} is stored differently")
+
+    def _all_told(self, device: str, kept: Kept, end: End) -> None:
+        """Also what the journal has long forgotten, and what an older copy told under numbers that were taken."""
+        stored = {content_of(report) for report in end.reports(device)}
+        for content in kept.told.values():
+            if content not in stored:
+                raise self.violated(f"{device} told in vain: {content[:200]}")
+        for (loser, _), loss in end.store.holds.losses:
+            if loser == device:
                 raise self.violated(f"{device} lost {loss.first_seq} to {loss.last_seq}")
 
 

@@ -18,6 +18,8 @@ class Faults:
     """Of messages: those that may overtake others of the same connection on another topic."""
     duplicates_share: float = 0
     """Of messages: those that arrive a second time, up to ten seconds later."""
+    drops_share: float = 0
+    """Of the messages that the broker has for a client: those that find its queue full, and are gone."""
     connection_breaks_per_hour: float = 0
     """Per connection of a device; what is on its way in either direction is lost."""
     half_open_share: float = 0
@@ -43,10 +45,12 @@ class Faults:
     """Of power cuts: those after which the device stays off over night."""
     full_disks_per_hour: float = 0
     """Per device; nothing can be committed for up to ten minutes."""
+    ignored_reboots_share: float = 0
+    """Of planned restarts: those that the platform never carries out."""
     journal_restores_share: float = 0
     """Of power cuts: those after which the journal is an older copy of itself, up to an hour old."""
     clock_jumps_per_hour: float = 0
-    """Per device; its wall clock jumps by up to a day and a half either way."""
+    """Per device; its wall clock jumps by up to 60 days either way."""
 
     def without(self, kind: str) -> Faults:
         """The same with one kind turned off.
@@ -70,6 +74,7 @@ _HIGHEST: Final = Faults(
     message_delays_ms_max=20_000,
     reorders_share=0.5,
     duplicates_share=0.2,
+    drops_share=0.1,
     connection_breaks_per_hour=12,
     half_open_share=0.7,
     late_wills_share=0.8,
@@ -83,6 +88,7 @@ _HIGHEST: Final = Faults(
     torn_tails_share=0.8,
     nights_off_share=0.3,
     full_disks_per_hour=2,
+    ignored_reboots_share=0.9,
     journal_restores_share=0.5,
     clock_jumps_per_hour=2,
 )

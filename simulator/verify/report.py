@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any, Final
 
+from simulator.verify.coverage import by_kind, never
 from simulator.verify.faults import KINDS
 from simulator.verify.plan import draw_world
 from simulator.verify.run import Verdict, run_world
@@ -36,6 +37,7 @@ class Summary:
     trace: int = 0
     """The sum of the seeds' hashes, so that their order and division do not matter."""
     faults: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[int, str, str]] = field(default_factory=list)
     """Seed, checker and sentence."""
 
@@ -46,6 +48,7 @@ class Summary:
         self.device_ms += other.device_ms
         self.trace = (self.trace + other.trace) % 2**128
         self.faults += other.faults
+        self.met += other.met
         self.violations = sorted([*self.violations, *other.violations])
 
 
@@ -64,7 +67,14 @@ def check_seeds(seeds: list[int]) -> Summary:
     summary = Summary()
     for seed in seeds:
         verdict = check_seed(seed)
-        part = Summary(1, verdict.events, verdict.device_ms, verdict.trace, verdict.happened)
+        part = Summary(
+            seeds=1,
+            events=verdict.events,
+            device_ms=verdict.device_ms,
+            trace=verdict.trace,
+            faults=verdict.happened,
+            met=verdict.met,
+        )
         if verdict.violation is not None:
             part.violations.append((seed, verdict.violation.checker, verdict.violation.sentence))
         summary.add(part)
@@ -84,6 +94,8 @@ def verify(seeds: list[int], *, jobs: int = 1, advance: Advance = lambda _: None
         "device_hours": round(whole.device_ms / HOUR_MS, 1),
         "events": whole.events,
         "faults": {kind: whole.faults[kind] for kind in KINDS},
+        "met": by_kind(whole.met),
+        "never_met": never(whole.met),
         "trace": f"{whole.trace:032x}",
         "seconds": round(time.perf_counter() - began, 1),
     }

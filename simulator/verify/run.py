@@ -52,6 +52,7 @@ class Verdict:
     events: int
     device_ms: int
     happened: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
     violation: Violation | None = None
     lines: list[str] = field(default_factory=list)
 
@@ -95,6 +96,7 @@ class Simulation:
             events=self.trace.count,
             device_ms=self.world.now_ms * len(self.devices),
             happened=self.world.happened,
+            met=self.world.met,
             violation=violation,
             lines=self.trace.lines,
         )
@@ -321,6 +323,10 @@ class Simulation:
         for plan in self.plan.devices:
             self._repeat(
                 self.plan.commands_per_hour, plan.device, "command", self._commanding(plan)
+            )
+        for device in self.devices:
+            self._repeat(
+                self.plan.impulses_per_hour, device.plan.device, "impulse", device.act_unasked
             )
 
     def _commanding(self, plan: DevicePlan) -> Callable[[], None]:

@@ -7,14 +7,13 @@ between any two effects it asks whether the power is still there.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from datetime import UTC, datetime
-from typing import Final, Literal, Protocol, TypeVar, assert_never
+from collections.abc import Generator, Sequence
+from typing import Final, Protocol, TypeVar, assert_never
 
 from agent.core import link as links
 from agent.core import outbox as outboxes
+from agent.core.batch import Batch, Entry
 from agent.core.effects import (
     AskForAssignment,
     CancelStep,
@@ -29,7 +28,6 @@ from agent.core.events import (
     AssignmentArrived,
     AttemptBegan,
     CommandReceived,
-    DeadlinePassed,
     Event,
     LogsCollected,
     PersonActed,
@@ -38,32 +36,43 @@ from agent.core.events import (
     StepFinished,
     StepMoved,
 )
+from agent.core.fingerprint import is_told_otherwise
+from agent.core.inbox import Inbox
 from agent.core.link import Link, LinkState
 from agent.core.outbox import FetchReports, Outbox, SendReport
-from agent.core.shell import durable, is_answer_to, is_of_the_wiped, may_be_lazy
+from agent.core.publications import Publication, Publications
+from agent.core.reading import NotForUs, Reader, Received
+from agent.core.shell import (
+    STATUS_INTERVAL_MS,
+    begins_anew,
+    counted_reboot_ms,
+    digest_of,
+    input_batch,
+    is_answer_to,
+    is_due,
+    is_of_the_wiped,
+    next_input,
+    outbox_batch,
+    progress_at,
+    report_of,
+)
 from agent.core.state import Mode
-from agent.wire import codec
 from agent.wire import events as wire_events
 from agent.wire.assignment import Assignment
-from agent.wire.codec import decode
-from agent.wire.messages import Ack, CollectorState, Command, Presence, Status
-from agent.wire.topics import Channel, CollectorTopic, device_filters, device_topic, parse
-from agent.wire.vocabulary import EndState, Gate
+from agent.wire.messages import Ack, CollectorState
+from agent.wire.topics import device_filters
+from simulator.verify import coverage
 from simulator.verify.broker import Broker
-from simulator.verify.disk import Batch, DiskFull, Entry, Kept
+from simulator.verify.disk import DiskFull, Kept
 from simulator.verify.plan import TENANT, DevicePlan
 from simulator.verify.world import World
-from simulator.verify.writer import Publication, Writer
+from simulator.verify.writer import Writer
 
-STATUS_INTERVAL_MS: Final = 5 * 60_000
-"""The driver's is a second; fewer snapshots show the same here, and cost less."""
 GOODBYE_MS: Final = 10_000
 ARCHIVE_MS: Final = 3_000
 """How long a log archive takes; no input is taken meanwhile."""
 JOURNAL_RETRY_MS: Final = 1_000
 JOURNAL_RETRY_MS_MAX: Final = 30_000
-REBOOT_MS_MAX: Final = 10 * 60_000
-"""A planned restart counts as running time up to this."""
 TURNS_MAX: Final = 10_000
 """More than an agent does at one moment of the world."""
 
@@ -123,9 +132,13 @@ class Agent:
         self.outbox = Outbox(kept.stream, kept.outbox())
         self.link = Link(kept.session)
         self.writer: Writer | None = None
-        self._newest: dict[tuple[str, str], int] = {}
-        self._inbox: list[tuple[int, int, Event]] = []
-        self._arrivals = 0
+        # The simulated collector signs nothing: signatures are no decision of the shell.
+        self._reader = Reader(TENANT, self.device, kept.stream, lambda _, payload: payload)
+        self._agent_version = body.plan.facts.agent_version
+        self._publications = Publications(
+            TENANT, self.device, self._agent_version, self.machine, self.outbox, self.link
+        )
+        self._inbox = Inbox()
         self._incoming: deque[tuple[str, bytes]] = deque()
         self._link_events: deque[links.Event] = deque()
         self._steady_offset_ms = body.wall_ms() - world.now_ms
@@ -165,12 +178,18 @@ class Agent:
             assert turns < TURNS_MAX, f"{self.device} goes round in circles"
             if not (yield from self._turn()):
                 turns = 0
+                self._write()
                 yield self._next_ms()
         yield from self._leave()
 
     def tell_link(self, event: links.Event) -> None:
         """See `Speaker.tell_link`."""
         self._link_events.append(event)
+        self._body.wake()
+
+    def tell(self, event: Event) -> None:
+        """Somebody at the device does something that nobody asked for."""
+        self._inbox.put(event, self.running_ms)
         self._body.wake()
 
     def receive(self, topic: str, payload: bytes) -> None:
@@ -193,12 +212,15 @@ class Agent:
         for entry in kept.entries:
             self.machine.handle(entry.event, entry.at_ms)
             self._note_received(entry.event)
+            assert not is_told_otherwise(entry.digest, self.machine), (
+                f"{self.device} folds input {entry.n} otherwise than it told of it"
+            )
         if kept.entries:
             last = kept.entries[-1]
             self._entries, self.handled_ms = last.n, last.at_ms
             if self.machine.mode is Mode.RESTARTING:
                 off_ms = self._body.wall_ms() - last.wall_ms
-        self._base_ms = self.handled_ms + min(max(0, off_ms), REBOOT_MS_MAX)
+        self._base_ms = self.handled_ms + counted_reboot_ms(off_ms)
         self._begun_ms = self._world.now_ms
 
     def _start(self) -> Doing[None]:
@@ -207,19 +229,15 @@ class Agent:
         else:
             planned = self.machine.mode is Mode.RESTARTING
             yield from self._step(Restarted(planned=planned), self.running_ms)
-            if self._is_back():
+            if begins_anew(self.machine, comes_back=self._plan.comes_back):
                 self._begin_attempt(self.running_ms)
         self.tell_link(links.Started())
-
-    def _is_back(self) -> bool:
-        ended = self.machine.end_state not in (None, EndState.RESET)
-        return self._plan.comes_back and ended and self.machine.gate is Gate.LOCKED
 
     def _begin_attempt(self, at_ms: int) -> None:
         began = AttemptBegan(
             attempt=self._body.new_attempt(), facts=self._plan.facts, limits=self._plan.limits
         )
-        self._put(began, at_ms)
+        self._inbox.put(began, at_ms)
 
     # The loop.
 
@@ -229,8 +247,6 @@ class Agent:
         did_outbox = yield from self._turn_outbox()
         did_device = yield from self._turn_device()
         did_status = self._turn_status()
-        if self.writer is not None:
-            self.writer.write()
         return did_link or did_outbox or did_device or did_status
 
     def _turn_link(self) -> Doing[bool]:
@@ -239,7 +255,7 @@ class Agent:
             yield from self._follow_link(self._link_events.popleft(), now_ms)
         elif self._incoming:
             yield from self._take(*self._incoming.popleft(), now_ms)
-        elif _is_due(self.link.next_deadline_ms(), now_ms):
+        elif is_due(self.link.next_deadline_ms(), now_ms):
             yield from self._follow_link(links.DeadlinePassed(self.draw()), now_ms)
         else:
             return False
@@ -247,28 +263,21 @@ class Agent:
 
     def _turn_outbox(self) -> Doing[bool]:
         now_ms = self._steady_ms
-        if not _is_due(self.outbox.next_deadline_ms(), now_ms):
+        if not is_due(self.outbox.next_deadline_ms(), now_ms):
             return False
         yield from self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
         return True
 
     def _turn_device(self) -> Doing[bool]:
-        """Take the earliest event or deadline that is due; at the same stamp the event comes first."""
-        now_ms = self.running_ms
-        event_ms = self._inbox[0][0] if self._inbox else None
-        deadline_ms = self._deadline_ms
-        if _is_due(event_ms, now_ms) and not _is_before(deadline_ms, event_ms):
-            stamp_ms, _, event = heapq.heappop(self._inbox)
-            yield from self._step(event, stamp_ms)
-        elif deadline_ms is not None and deadline_ms <= now_ms:
-            yield from self._step(DeadlinePassed(), deadline_ms)
-        else:
+        due = next_input(self._inbox, self._deadline_ms, self.running_ms)
+        if due is None:
             return False
+        yield from self._step(*due)
         return True
 
     def _turn_status(self) -> bool:
         due_ms = self._next_status_ms()
-        if not _is_due(due_ms, self._steady_ms):
+        if not is_due(due_ms, self._steady_ms):
             return False
         self._publish_status()
         return True
@@ -287,10 +296,7 @@ class Agent:
             self.outbox.next_deadline_ms(),
             self._next_status_ms(),
         )
-        running = (
-            self._inbox[0][0] if self._inbox else None,
-            self._deadline_ms,
-        )
+        running = (self._inbox.next_ms, self._deadline_ms)
         times = [at_ms - self._steady_offset_ms for at_ms in steady if at_ms is not None]
         times += [at_ms - self._base_ms + self._begun_ms for at_ms in running if at_ms is not None]
         return min(times, default=None)
@@ -302,25 +308,20 @@ class Agent:
     # One input: persist, act, publish.
 
     def _step(self, event: Event, stamp_ms: int) -> Doing[None]:
-        at_ms = max(stamp_ms, self.handled_ms)
+        at_ms, mode = max(stamp_ms, self.handled_ms), self.machine.mode
         effects = self.machine.handle(event, at_ms)
         self.handled_ms, self._deadline_ms = at_ms, self.machine.next_deadline_ms()
+        coverage.count(self._world.met, mode, event, effects)
         if self.machine.refusal is not None and not effects:
             return
         refusal = self.machine.refusal
         self._world.watch.input(self.device, at_ms, event)
         outbox_effects = self._queue_reports([e for e in effects if isinstance(e, ReportFact)])
         actions = [e for e in effects if not isinstance(e, ReportFact)]
-        yield from self._commit(
-            Batch(
-                entry=self._next_entry(event, at_ms),
-                outbox=durable(outbox_effects),
-                executed=self._executed_by(event),
-                lazy=may_be_lazy(event, actions, outbox_effects),
-            )
-        )
+        entry = self._next_entry(event, at_ms, effects)
+        yield from self._commit(input_batch(entry, self.machine, actions, outbox_effects))
         self._world.watch.took(self.device, at_ms, event, effects, refusal)
-        self._trace_input(at_ms, event, effects)
+        note_input(self._world, self.device, at_ms, event, effects)
         self._note_received(event)
         for action in actions:
             self._body.moment()
@@ -332,42 +333,22 @@ class Agent:
         yield from self._publish_reports(outbox_effects)
         self._status_is_due = True
 
-    def _trace_input(self, at_ms: int, event: Event, effects: Sequence[Effect]) -> None:
-        self._world.trace.note(
-            self._world.now_ms,
-            self.device,
-            f"{at_ms} {_said(event)}",
-            " ".join(map(_done, effects)),
-        )
-
     def _queue_reports(self, facts: Sequence[ReportFact]) -> list[outboxes.Effect]:
-        now_ms, device_time = self._steady_ms, _utc(self._body.wall_ms())
+        now_ms, wall_ms = self._steady_ms, self._body.wall_ms()
         effects: list[outboxes.Effect] = []
         for fact in facts:
-            report = wire_events.Report(
-                attempt=fact.attempt,
-                attempt_ms=fact.attempt_ms,
-                device_time=device_time,
-                stage=fact.stage,
-                percent=fact.percent,
-                body=fact.body,
-            )
-            effects += self.outbox.handle(outboxes.ReportQueued(report), now_ms)
+            effects += self.outbox.handle(outboxes.ReportQueued(report_of(fact, wall_ms)), now_ms)
         return effects
 
-    def _next_entry(self, event: Event, at_ms: int) -> Entry:
+    def _next_entry(self, event: Event, at_ms: int, effects: Sequence[Effect]) -> Entry:
         self._entries += 1
-        return Entry(self._entries, at_ms, self._body.wall_ms(), event)
-
-    def _executed_by(self, event: Event) -> Sequence[str]:
-        if isinstance(event, CommandReceived) and event.command.id in self.machine.executed:
-            return (event.command.id,)
-        return ()
+        digest = digest_of(self.machine, self._entries, effects)
+        wall_ms = self._body.wall_ms()
+        return Entry(self._entries, at_ms, wall_ms, self._agent_version, event, digest)
 
     def _note_received(self, event: Event) -> None:
         if isinstance(event, AssignmentArrived):
-            assignment = event.assignment
-            self._newest[assignment.attempt, assignment.store] = assignment.version
+            self._reader.note_assignment(event.assignment)
 
     def _act(self, action: EndpointEffect | AskForAssignment, at_ms: int) -> None:
         match action:
@@ -375,13 +356,13 @@ class Agent:
                 self._publish_birth()
                 return
             case CancelStep(item=item, run=run):
-                self._discard(lambda e: is_answer_to(e, item, run))
+                self._inbox.discard(lambda e: is_answer_to(e, item, run))
             case ResetDevice():
-                self._discard(is_of_the_wiped)
+                self._inbox.discard(is_of_the_wiped)
             case _:
                 pass
         for event_ms, event in self._body.act(action, at_ms):
-            self._put(event, event_ms)
+            self._inbox.put(event, event_ms)
         if isinstance(action, ResetDevice):
             self._begin_attempt(at_ms)
 
@@ -389,9 +370,15 @@ class Agent:
         """Write a log archive of this moment; no other input is taken meanwhile."""
         yield from self._wait(ARCHIVE_MS)
         self._body.moment()
-        self._put(LogsCollected(path=f"simulated:{at_ms}.zip", command=command), at_ms)
+        self._inbox.put(LogsCollected(path=f"simulated:{at_ms}.zip", command=command), at_ms)
+
+    def _write(self) -> None:
+        """Let the session write, as it does whenever the agent waits: for its disk, or for what comes next."""
+        if self.writer is not None:
+            self.writer.write()
 
     def _wait(self, wait_ms: int) -> Doing[None]:
+        self._write()
         self.is_waiting = True
         yield self._world.now_ms + wait_ms
         self.is_waiting = False
@@ -399,6 +386,7 @@ class Agent:
     def _commit(self, batch: Batch) -> Doing[None]:
         """Make a batch durable, however long that takes: nothing is acted on or published before."""
         pause_ms = JOURNAL_RETRY_MS
+        self._write()
         self._body.moment()
         while True:
             try:
@@ -414,11 +402,9 @@ class Agent:
 
     def _feed_outbox(self, event: outboxes.Event, now_ms: int) -> Doing[None]:
         effects = self.outbox.handle(event, now_ms)
-        kept = durable(effects)
-        if kept:
-            # Numbers given must last; an acknowledgement that is lost is simply given again.
-            lazy = not any(isinstance(d, outboxes.NumberReport) for d in kept)
-            yield from self._commit(Batch(outbox=kept, lazy=lazy))
+        batch = outbox_batch(effects)
+        if batch is not None:
+            yield from self._commit(batch)
             self._body.moment()
         yield from self._publish_reports(effects)
 
@@ -436,16 +422,8 @@ class Agent:
 
     def publication(self, send: SendReport) -> Publication:
         """See `Speaker.publication`."""
-        event = wire_events.Event(
-            device=self.device,
-            stream=self.outbox.stream,
-            seq=send.seq,
-            oldest_held=send.oldest_held,
-            session=self.link.session,
-            report=send.report,
-        )
         self._world.watch.published(self.device, send.seq, send.report)
-        return Publication(self._topic(Channel.EVENT), codec.encode(event), retain=False)
+        return self._publications.report(send)
 
     # Link.
 
@@ -473,7 +451,7 @@ class Agent:
             case links.PublishGoodbye():
                 self._publish_status()
                 if self.writer is not None:
-                    self.writer.goodbye(self._presence("goodbye"))
+                    self.writer.goodbye(self._publications.presence("goodbye"))
             case links.ResumeSending():
                 yield from self._feed_outbox(outboxes.SendingResumed(), now_ms)
             case links.HoldSending():
@@ -487,82 +465,49 @@ class Agent:
 
     def _open_session(self) -> None:
         filters = device_filters(TENANT, self.device)
-        self.writer = Writer(self._broker, self, self.device, filters, self._presence("lost"))
+        will = self._publications.presence("lost")
+        self.writer = Writer(self._broker, self, self.device, filters, will)
         self._broker.connect(self.writer.connection)
 
     def _take(self, topic: str, payload: bytes, now_ms: int) -> Doing[None]:
-        """Read one message; the same checks as the agent's reception, without the signature."""
-        if not payload:
-            return
-        match parse(topic):
-            case CollectorTopic():
-                state = decode(CollectorState, payload)
-                seen = links.PeerSeen(state.state == "online", state.store, state.term, self.draw())
+        received = self._read(topic, payload)
+        match received:
+            case None:
+                pass
+            case Ack(store=store, stored_seq=stored_seq, digest=digest):
+                yield from self._feed_outbox(outboxes.AckArrived(store, stored_seq, digest), now_ms)
+                yield from self._follow_link(links.PeerAnswered(), now_ms)
+            case CollectorState(state=state, store=store, term=term):
+                seen = links.PeerSeen(state == "online", store, term, self.draw())
                 yield from self._follow_link(seen, now_ms)
-            case parsed if parsed.channel is Channel.ACK:
-                ack = decode(Ack, payload)
-                if ack.stream == self.outbox.stream:
-                    heard = outboxes.AckArrived(ack.store, ack.stored_seq)
-                    yield from self._feed_outbox(heard, now_ms)
-                    yield from self._follow_link(links.PeerAnswered(), now_ms)
-            case parsed if parsed.channel is Channel.ASSIGNMENT:
-                assignment = decode(Assignment, payload)
-                if assignment.attempt == self.machine.attempt and self._is_newer(assignment):
-                    self._put(AssignmentArrived(assignment=assignment), self.running_ms)
+            case Assignment():
+                self._inbox.put(AssignmentArrived(assignment=received), self.running_ms)
+            case CommandReceived():
+                self._inbox.put(received, self.running_ms)
             case _:
-                command = decode(Command, payload)
-                expired = self._body.wall_ms() >= command.expires_at.timestamp() * 1000
-                self._put(CommandReceived(command=command, expired=expired), self.running_ms)
+                assert_never(received)
 
-    def _is_newer(self, assignment: Assignment) -> bool:
-        newest = self._newest.get((assignment.attempt, assignment.store), 0)
-        return assignment.version > newest
+    def _read(self, topic: str, payload: bytes) -> Received | None:
+        """The message, if there is something to do about it; one that can't be read is nobody's in this world."""
+        try:
+            return self._reader.read(topic, payload, self.machine.attempt, self._body.wall_ms())
+        except NotForUs:
+            return None
 
     # Publishing.
 
     def _publish_birth(self) -> None:
         if self.link.is_connected and self.writer is not None:
-            self.writer.birth(self._presence("online"))
+            self.writer.birth(self._publications.presence("online"))
 
     def _publish_status(self) -> None:
         self._status_is_due = False
         if self.machine.attempt is None or self.writer is None:
             return
         self._status_ms = self._steady_ms
-        progress = self.machine.progress
+        progress = progress_at(self.machine, self.handled_ms, self.running_ms)
         self._world.watch.status(self.device, progress)
-        status = Status(
-            device=self.device,
-            stream=self.outbox.stream,
-            session=self.link.session,
-            device_time=_utc(self._body.wall_ms()),
-            progress=progress,
-        )
-        self.writer.status(Publication(self._topic(Channel.STATUS), codec.encode_status(status)))
-
-    def _presence(self, state: Literal["online", "goodbye", "lost"]) -> Publication:
-        presence = Presence(
-            device=self.device,
-            stream=self.outbox.stream,
-            session=self.link.session,
-            state=state,
-            attempt=self.machine.attempt,
-            agent_version=self._plan.facts.agent_version,
-        )
-        return Publication(self._topic(Channel.PRESENCE), codec.encode(presence))
-
-    def _topic(self, channel: Channel) -> str:
-        return str(device_topic(TENANT, self.device, channel))
-
-    # Events from outside.
-
-    def _put(self, event: Event, at_ms: int) -> None:
-        self._arrivals += 1
-        heapq.heappush(self._inbox, (at_ms, self._arrivals, event))
-
-    def _discard(self, unwanted: Callable[[Event], bool]) -> None:
-        self._inbox = [entry for entry in self._inbox if not unwanted(entry[2])]
-        heapq.heapify(self._inbox)
+        self.writer.status(self._publications.status(progress, self._body.wall_ms()))
 
     # Ending.
 
@@ -571,26 +516,22 @@ class Agent:
         until_ms = self._world.now_ms + GOODBYE_MS
         yield from self._follow_link(links.GoodbyeWanted(), self._steady_ms)
         while self.link.state is LinkState.LEAVING and self._world.now_ms < until_ms:
-            if self.writer is not None:
-                self.writer.write()
+            self._write()
             if self._link_events:
                 yield from self._follow_link(self._link_events.popleft(), self._steady_ms)
             else:
                 yield until_ms
         if self.writer is not None:
             self.writer.write()
+            self.writer.end()
 
 
-def _utc(unix_ms: int) -> datetime:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC)
-
-
-def _is_due(at_ms: int | None, now_ms: int) -> bool:
-    return at_ms is not None and at_ms <= now_ms
-
-
-def _is_before(at_ms: int | None, other_ms: int | None) -> bool:
-    return at_ms is not None and other_ms is not None and at_ms < other_ms
+def note_input(
+    world: World, device: str, at_ms: int, event: Event, effects: Sequence[Effect]
+) -> None:
+    """Write an input that is durable into the trace, with what follows from it."""
+    said, done = f"{at_ms} {_said(event)}", " ".join(map(_done, effects))
+    world.trace.note(world.now_ms, device, said, done)
 
 
 def _said(event: Event) -> str:

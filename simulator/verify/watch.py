@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from agent.core.batch import Batch
 from agent.core.effects import Effect, EndpointEffect
 from agent.core.events import (
     Event,
@@ -18,7 +19,7 @@ from agent.wire.messages import Presence
 from agent.wire.progress import Progress
 from collector.intake import StreamRow
 from simulator.ground_truth import GroundTruth
-from simulator.verify.disk import Batch, Kept
+from simulator.verify.disk import Kept
 from simulator.verify.plan import WorldPlan
 from simulator.verify.store import Assigned, Store, Transaction
 

@@ -48,6 +48,8 @@ class World:
         self.watch = watch
         self.happened: Counter[str] = Counter()
         """How often each fault struck."""
+        self.met: Counter[str] = Counter()
+        """How often each of the machine's rules was met."""
         self.steps = 0
         self.look_again = False
         self._draws = draws
@@ -83,6 +85,7 @@ class World:
                     break
             next_ms = kernel.next_ms()
             if next_ms is None or next_ms > until_ms:
+                self.now_ms = max(self.now_ms, until_ms)
                 break
             self.now_ms, action = kernel.take()
             self.steps += 1

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from agent.core import link as links
 from agent.core.outbox import SendReport
+from agent.core.outgoing import Departure, Outgoing
+from agent.core.publications import Publication
 from simulator.verify.broker import Broker, Connection
-
-REPORTS_AT_ONCE: Final = 16
-"""How many reports are on their way to the broker together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One message to publish."""
-
-    topic: str
-    payload: bytes
-    retain: bool = True
 
 
 class Speaker(Protocol):
@@ -48,8 +36,8 @@ class Speaker(Protocol):
         ...
 
 
-class Writer:
-    """Births first, then reports, then the newest status, and the goodbye after everything; as the driver's session."""
+class Writer(Outgoing):
+    """Carries what leaves, one departure at a time; as the agent's session."""
 
     def __init__(
         self,
@@ -59,79 +47,51 @@ class Writer:
         filters: Sequence[str],
         will: Publication,
     ) -> None:
+        super().__init__(speaker.publication)
         self.connection = Connection(self, client_id, filters, (will.topic, will.payload))
         self._broker = broker
         self._speaker = speaker
-        self._births: deque[Publication] = deque()
-        self._reports: deque[SendReport] = deque()
-        self._status: Publication | None = None
-        self._goodbye: Publication | None = None
         self._on_the_way = 0
-        self._is_closing = False
         self.is_over = False
 
     # What the device says.
 
-    def birth(self, publication: Publication) -> None:
-        """Say that this session is online."""
-        self._births.append(publication)
-
-    def report(self, send: SendReport) -> None:
-        """Add a report; one that goes back takes the place of those that have not left yet."""
-        if self._reports and send.seq <= self._reports[-1].seq:
-            self._reports.clear()
-        self._reports.append(send)
-
-    def drop_reports(self) -> None:
-        """Hold the reports that have not left yet."""
-        self._reports.clear()
-
-    def status(self, publication: Publication) -> None:
-        """Replace the status that has not left yet."""
-        self._status = publication
-
-    def goodbye(self, publication: Publication) -> None:
-        """Say goodbye after everything else."""
-        self._goodbye = publication
-
     def close(self) -> None:
         """End the connection once it is idle; one that still connects is cut off."""
-        self._is_closing = True
+        super().close()
         if not self.connection.is_open:
             self.is_over = True
 
+    def end(self) -> None:
+        """The agent ends, and with it the connection, whatever is still on its way."""
+        if not self.is_over:
+            self.is_over = True
+            if self.connection.is_open:
+                self._broker.disconnect(self.connection)
+
     def write(self) -> None:
         """Let leave what may leave now."""
-        while self.connection.is_open and self._on_the_way == 0 and self._write_next():
-            pass
-        if self._is_closing and self._on_the_way == 0 and self.connection.is_open:
+        while self.connection.is_open and self._on_the_way == 0:
+            departure = self.take()
+            if departure is None:
+                break
+            self._leave(departure)
+        if self.is_closed and self._on_the_way == 0 and self.connection.is_open:
             self.is_over = True
             self._broker.disconnect(self.connection)
 
-    def _write_next(self) -> bool:
-        if self._births:
-            self._publish(self._births.popleft())
-        elif self._reports:
-            for _ in range(min(REPORTS_AT_ONCE, len(self._reports))):
-                self._publish(self._speaker.publication(self._reports.popleft()))
-        elif self._status is not None:
-            status, self._status = self._status, None
-            self._publish(status)
-        elif self._goodbye is not None:
-            goodbye, self._goodbye = self._goodbye, None
-            self._publish(goodbye, then_said=True)
-        else:
-            return False
-        return True
+    def _leave(self, departure: Departure) -> None:
+        for publication in departure.publications:
+            self._publish(publication, then_said=departure.is_goodbye)
 
-    def _publish(self, publication: Publication, *, then_said: bool = False) -> None:
+    def _publish(self, publication: Publication, *, then_said: bool) -> None:
         self._on_the_way += 1
 
         def acknowledged() -> None:
             self._on_the_way -= 1
             if then_said:
                 self._speaker.tell_link(links.GoodbyeSaid())
-            self._speaker.wake()
+            self.write()
 
         self._broker.publish(
             self.connection,

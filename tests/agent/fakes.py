@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import jwt
@@ -14,26 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent.core import effects as do
+from agent.core.batch import Batch
 from agent.core.effects import EndpointEffect
 from agent.core.events import DeviceFacts, PersonActed, StepFinished, StepMoved, StepResult
-from agent.core.outbox import (
-    Acknowledged,
-    DropReport,
-    Durable,
-    ForgetReports,
-    KeepReport,
-    MarkAcknowledged,
-    NumberReport,
-    OutboxState,
-    RememberStored,
-    UnmarkAcknowledged,
-)
 from agent.runtime.ports import (
     ArchiveFailed,
-    Batch,
     Connection,
     DeviceReport,
-    Entry,
     Incoming,
     JournalFailed,
     JournalState,
@@ -43,102 +29,17 @@ from agent.runtime.ports import (
     Will,
 )
 from agent.wire.assignment import Admitted, AssignedItem, Assignment
-from agent.wire.codec import SIGNATURE_TYPES, decode, encode
+from agent.wire.codec import SIGNATURE_TYPES, decode, digest, encode
 from agent.wire.events import AttemptStarted, Event, Report
 from agent.wire.identity import TrustedKey, key_id
 from agent.wire.messages import Ack, Command, Presence, Signed
 from agent.wire.profile import EspProfile
 from agent.wire.topics import Channel, DeviceTopic, device_topic, parse
 from agent.wire.vocabulary import EnrollmentType, Gate, ItemState, PersonAction
+from simulator.verify.disk import Kept
 
 TENANT = "tests"
 STORE = "store-1"
-
-
-@dataclass
-class Row:
-    """A report as the memory journal keeps it."""
-
-    content: str
-    seq: int | None = None
-    digest: str | None = None
-    acknowledged_ms: int | None = None
-
-
-@dataclass
-class KeptDevice:
-    """One device in a memory journal."""
-
-    stream: str
-    session: int = 0
-    entries: list[Entry] = field(default_factory=list)
-    executed: set[str] = field(default_factory=set)
-    rows: dict[int, Row] = field(default_factory=dict)
-    next_position: int = 1
-    next_seq: int = 1
-    stored_seq: int = 0
-    store: str | None = None
-
-    def apply(self, change: Durable) -> None:
-        """Do what a journal has to do for one change of the outbox."""
-        match change:
-            case KeepReport(position=position, content=content):
-                assert position not in self.rows
-                self.rows[position] = Row(content)
-                self.next_position = position + 1
-            case DropReport(position=position):
-                assert self.rows[position].seq is None
-                del self.rows[position]
-            case NumberReport(position=position, seq=seq, digest=digest):
-                assert all(row.seq != seq for row in self.rows.values()), "a number is given once"
-                self.rows[position] = replace(self.rows[position], seq=seq, digest=digest)
-                self.next_seq = seq + 1
-            case MarkAcknowledged(through=through, at_ms=at_ms):
-                for row in self._numbered(through):
-                    if row.acknowledged_ms is None:
-                        row.acknowledged_ms = at_ms
-            case UnmarkAcknowledged(above=above):
-                for row in self.rows.values():
-                    if row.seq is not None and row.seq > above:
-                        row.acknowledged_ms = None
-            case ForgetReports(through=through):
-                gone = {id(row) for row in self._numbered(through)}
-                self.rows = {p: row for p, row in self.rows.items() if id(row) not in gone}
-            case RememberStored(store=store, stored_seq=stored_seq, next_seq=next_seq):
-                self.store, self.stored_seq, self.next_seq = store, stored_seq, next_seq
-
-    def outbox(self) -> OutboxState:
-        """What a restored outbox starts from."""
-        acknowledged: list[Acknowledged] = []
-        numbered: list[tuple[int, int, Report]] = []
-        queued: list[tuple[int, Report]] = []
-        for position, row in sorted(self.rows.items()):
-            if row.seq is None:
-                queued.append((position, Report.model_validate_json(row.content)))
-            elif row.acknowledged_ms is None:
-                numbered.append((position, row.seq, Report.model_validate_json(row.content)))
-            else:
-                acknowledged.append(Acknowledged(row.seq, len(row.content), row.acknowledged_ms))
-        return OutboxState(
-            next_position=self.next_position,
-            next_seq=self.next_seq,
-            stored_seq=self.stored_seq,
-            store=self.store,
-            acknowledged=acknowledged,
-            numbered=numbered,
-            queued=queued,
-        )
-
-    def fetch(self, first: int, last: int) -> list[tuple[int, Report]]:
-        """Numbered reports by number."""
-        return [
-            (row.seq, Report.model_validate_json(row.content))
-            for _, row in sorted(self.rows.items())
-            if row.seq is not None and first <= row.seq <= last
-        ]
-
-    def _numbered(self, through: int) -> list[Row]:
-        return [row for row in self.rows.values() if row.seq is not None and row.seq <= through]
 
 
 class PowerCut(Exception):
@@ -163,7 +64,7 @@ class MemoryJournal:
     """A journal without a disk, which keeps the same promises while the process lives."""
 
     def __init__(self, diary: Diary | None = None) -> None:
-        self.devices: dict[str, KeptDevice] = {}
+        self.devices: dict[str, Kept] = {}
         self.diary = Diary() if diary is None else diary
         self.failures = 0
         """How many commits and first loads fail from now on, as on a full disk."""
@@ -172,7 +73,7 @@ class MemoryJournal:
         if self.failures and device not in self.devices:
             self.failures -= 1
             raise JournalFailed("database or disk is full")
-        kept = self.devices.setdefault(device, KeptDevice(new_stream))
+        kept = self.devices.setdefault(device, Kept(new_stream))
         return JournalState(
             device=device,
             stream=kept.stream,
@@ -180,6 +81,7 @@ class MemoryJournal:
             entries=tuple(kept.entries),
             outbox=kept.outbox(),
             executed=frozenset(kept.executed),
+            checkpoints=tuple(kept.checkpoints),
         )
 
     async def commit(self, device: str, batch: Batch) -> None:
@@ -188,14 +90,7 @@ class MemoryJournal:
             raise JournalFailed("database or disk is full")
         self.diary.write("commit", batch)
         kept = self.devices[device]
-        if batch.entry is not None:
-            assert batch.entry.n == len(kept.entries) + 1, "inputs are numbered without a gap"
-            kept.entries.append(batch.entry)
-        for change in batch.outbox:
-            kept.apply(change)
-        kept.executed.update(batch.executed)
-        if batch.session is not None:
-            kept.session = batch.session
+        kept.take(batch)
 
     async def fetch(self, device: str, first: int, last: int) -> Sequence[tuple[int, Report]]:
         return self.devices[device].fetch(first, last)
@@ -387,6 +282,8 @@ class FakeCollector:
         stored = self.stored.setdefault(event.stream, [])
         last = stored[-1].seq if stored else 0
         if event.seq == last + 1 or (event.seq > last + 1 and event.oldest_held == event.seq):
+            if event.seq == last + 1 and stored and event.after is not None:
+                assert event.after == _digest(stored[-1]), "a report names the one before it"
             stored.append(event)
             if isinstance(event.report.body, AttemptStarted):
                 self._admit(event)
@@ -409,11 +306,16 @@ class FakeCollector:
     def acknowledge(self, device: str, stream: str) -> None:
         stored = self.stored.get(stream, [])
         last = stored[-1].seq if stored else 0
-        ack = Ack(device=device, store=STORE, term=1, stream=stream, stored_seq=last)
+        known = _digest(stored[-1]) if stored else None
+        ack = Ack(device=device, store=STORE, term=1, stream=stream, stored_seq=last, digest=known)
         self._publish(device, Channel.ACK, encode(ack))
 
     def _publish(self, device: str, channel: Channel, payload: bytes) -> None:
         self.broker.publish(str(device_topic(TENANT, device, channel)), payload, retain=True)
+
+
+def _digest(event: Event) -> str:
+    return digest(event.stream, event.seq, event.report, event.after)
 
 
 class ScriptedEndpoint:

@@ -32,16 +32,17 @@ async def test_a_watcher_can_look_and_nothing_else() -> None:
 
 
 class EndedDriver:
-    """A driver that shows one snapshot and has ended, as far as its source can see."""
+    """A driver that shows one snapshot, or none, and has ended, as far as its source can see."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._stop = asyncio.Event()
         self.stop = self._stop.set
         self.stop_wanted = self._stop.wait
 
     async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
-        yield self._progress, Reporting()
+        if self._progress is not None:
+            yield self._progress, Reporting()
 
 
 def watch(driver: EndedDriver, *, stays_open: bool) -> asyncio.Task[int]:
@@ -63,6 +64,16 @@ def watch(driver: EndedDriver, *, stays_open: bool) -> asyncio.Task[int]:
 async def test_the_page_of_a_locked_device_ends_by_itself(stays_open: bool) -> None:
     driver = EndedDriver(Script().begin().machine.progress)
     assert await watch(driver, stays_open=stays_open) == 1
+
+
+async def test_a_page_that_never_showed_anything_ends_at_once() -> None:
+    """The journal could not be used: why is told once the page is closed."""
+    driver = EndedDriver(None)
+    source = DriverSource(
+        cast(Driver, driver), emergency_exit_allowed=False, stays_open=True, locked_stay_s=60
+    )
+    async with asyncio.timeout(5):
+        assert [pair async for pair in source.snapshots()] == []
 
 
 async def test_the_page_of_an_open_device_waits_for_the_person_or_a_stop() -> None:

@@ -338,7 +338,7 @@ def test_version_and_every_exit_code_are_told() -> None:
 
 
 def test_on_windows_a_loop_that_watches_sockets_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aiomqtt needs `add_reader`, which the loop that Python chooses there has not."""
+    """The transport needs `add_reader`, which the loop that Python chooses there has not."""
 
     async def kind() -> type[asyncio.AbstractEventLoop]:
         return type(asyncio.get_running_loop())

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.batch import Batch, Entry
 from agent.core.events import AttemptBegan
 from agent.journal import _COPIED, SqliteJournal, devices_of, iterate_entries, open_journal
 from agent.log_archive import (
@@ -30,9 +31,7 @@ from agent.log_archive import (
 )
 from agent.runtime.ports import (
     ArchiveFailed,
-    Batch,
     DeviceReport,
-    Entry,
     JournalUnreadable,
 )
 from agent.wire.progress import Reporting

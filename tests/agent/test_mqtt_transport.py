@@ -31,9 +31,9 @@ from cryptography.x509.oid import NameOID
 
 from agent.mqtt_transport import (
     BrokerAddress,
+    MqttConnection,
     MqttTransport,
     SpokenVersion,
-    _MqttConnection,
     tls_context,
 )
 from agent.runtime.ports import Connection, Incoming, TransportLost, TransportRefused, Will
@@ -417,7 +417,7 @@ async def test_a_broker_that_dies_unnoticed_is_no_complaint() -> None:
     dies = asyncio.Event()
     with no_complaints():
         async with dying_broker(dies) as port, transport_to(port).connect("a", None) as connection:
-            assert isinstance(connection, _MqttConnection)
+            assert isinstance(connection, MqttConnection)
             dies.set()
             await asyncio.wait([connection._client._disconnected])
 

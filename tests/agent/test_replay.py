@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from agent.core import effects as do
+from agent.core.batch import Batch, Checkpoint, Entry
 from agent.core.effects import Effect
 from agent.core.enrollment import Enrollment
 from agent.core.events import DeadlinePassed, Event, StepFinished, StepMoved
 from agent.core.fingerprint import fingerprint_of
+from agent.core.retelling import Retelling
+from agent.core.shell import CHECKPOINTS_KEPT, checkpoint_of
 from agent.journal import ReadInputs, open_journal, read_journal
-from agent.replay import STATES_MAX, Recording, Recordings, moments
-from agent.runtime.ports import Batch, Entry
+from agent.replay import STATES_MAX, Recording, Recordings, last_progress, moments
 from agent.wire.vocabulary import Choice, EndState, ItemState, Phase
 from tests.agent.core.script import Script, fails_with, hangs
 from tests.agent.screen.moments import story
@@ -142,7 +144,11 @@ def test_replay_says_from_where_on_this_version_tells_it_otherwise() -> None:
         "From input 9 to 12 on, version 2.0 tells this otherwise than version 1.0 did on the device",
     )
     assert len(tape.marks) == len(troubled().inputs), "it is played all the same"
-    told = [moment.entry.n for moment in moments(spoiled(9, troubled())) if moment.differs]
+    told = [
+        moment.entry.n
+        for moment in moments(Retelling(spoiled(9, troubled()), ()))
+        if moment.differs
+    ]
     assert told[0] == 12
 
 
@@ -171,7 +177,7 @@ def test_what_this_version_does_not_understand_ends_the_recording(
     tape = Recording(ReadInputs("PC", entries), "1.0")
     assert len(tape.marks) == first - 1
     assert tape.notes == (
-        f"Input {first} and all after it are not understood by this version (KeyError: 'office')",
+        f"Input {first} and all after it are not understood by version 1.0 (KeyError: 'office')",
     )
 
 
@@ -199,3 +205,45 @@ async def test_the_recordings_of_a_journal(tmp_path: Path) -> None:
         tape = recordings.tape("iPhone-NEW003")
         assert tape.progress(len(tape.marks) - 1, 0).end_state is EndState.SUCCEEDED
     journal.close()
+
+
+# What another version wrote, with the states that the device kept.
+
+
+def with_checkpoints(told: Script) -> tuple[list[Entry], list[Checkpoint]]:
+    """The entries of version 0.9, and the newest two states that it kept."""
+    entries = entries_of(told, version="0.9", digest_inputs=8)
+    machine, kept = Enrollment(), []
+    for entry in entries:
+        machine.handle(entry.event, entry.at_ms)
+        kept += [c for c in [checkpoint_of(machine, entry)] if c is not None]
+    return entries, kept[-CHECKPOINTS_KEPT:]
+
+
+def test_a_story_that_goes_on_from_a_kept_state_is_the_same_in_any_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where this version fails, the story leaves out what it can't tell; after that it is what the device saw."""
+    told = troubled()
+    entries, kept = with_checkpoints(told)
+    expected = {m.entry.n: m.progress for m in moments(Retelling(entries, ()))}
+    failing = next(n for n, (e, _) in enumerate(told.inputs, 1) if isinstance(e, DeadlinePassed))
+    newest = kept[-1].n
+    assert 1 < failing < newest < len(entries)
+    monkeypatch.setattr(Enrollment, "handle", stumbling)
+    tape = Recording(ReadInputs("PC", entries, checkpoints=kept), "2.0")
+    numbers = [*range(1, failing), *range(newest, len(entries) + 1)]
+    assert len(tape.marks) == len(numbers)
+    places = [*range(len(numbers)), *reversed(range(len(numbers)))]
+    places += random.Random(7).choices(range(len(numbers)), k=100)
+    for place in places:
+        assert tape.progress(place, 0) == expected[numbers[place]], place
+        assert tape.scene(place).said
+    (note,) = tape.notes
+    assert note.endswith(
+        f"nothing is told from input {failing} to {newest - 1}; from input {newest} on, "
+        f"the story goes on from the state that version 0.9 kept after input {newest}"
+    )
+    retelling = Retelling(entries, kept)
+    assert [m.entry.n for m in moments(retelling) if m.continued] == [newest]
+    assert last_progress(Retelling(entries, kept)) == expected[len(entries)]

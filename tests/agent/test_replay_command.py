@@ -20,9 +20,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.cli import app
+from agent.core.batch import Batch, Entry
 from agent.exit_codes import ExitCode
 from agent.journal import open_journal
-from agent.runtime.ports import Batch, Entry
 from tests.agent.core.script import Script
 from tests.agent.screen.recordings import entries_of, phone, troubled
 

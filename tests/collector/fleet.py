@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.wire.codec import encode
+from agent.wire.codec import digest, encode
 from agent.wire.events import (
     AttemptEnded,
     AttemptStarted,
@@ -72,6 +72,7 @@ class Reporter:
     seq: int = 0
     oldest_held: int = 1
     session: int = 1
+    last_digest: str | None = None
     sent: list[Event] = field(default_factory=list)
 
     def event(
@@ -89,6 +90,7 @@ class Reporter:
             stream=self.stream,
             seq=self.seq,
             oldest_held=self.oldest_held,
+            after=self.last_digest,
             session=self.session,
             report=Report(
                 attempt=self.attempt,
@@ -99,6 +101,7 @@ class Reporter:
                 body=body,
             ),
         )
+        self.last_digest = digest(made.stream, made.seq, made.report, made.after)
         self.sent.append(made)
         return made
 

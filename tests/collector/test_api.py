@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from agent.wire.assignment import AssignedItem
+from agent.wire.events import Report
 from agent.wire.messages import RefreshAssignment, Status
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
 from collector.api import Services, make_app
@@ -84,7 +85,15 @@ async def ask(api: httpx.AsyncClient, path: str, status: int = 200) -> Any:
 
 @pytest.mark.parametrize(
     "path",
-    [STATUS, f"{STATUS}/active", f"{STATUS}/failures", PROFILES, "/metrics", "/api/reports/stored"],
+    [
+        STATUS,
+        f"{STATUS}/active",
+        f"{STATUS}/failures",
+        PROFILES,
+        "/metrics",
+        "/api/reports/stored",
+        "/api/reports",
+    ],
 )
 @pytest.mark.parametrize("told", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "x"}])
 async def test_without_the_token_nothing_is_told(
@@ -346,6 +355,23 @@ async def test_the_audit_gets_every_stored_report_and_every_loss(
     lines = [json.loads(line) for line in response.text.splitlines()]
     assert [(r["seq"], r["times"]) for r in lines if r["record"] == "report"] == [(1, 1), (5, 1)]
     assert [(r["first_seq"], r["last_seq"]) for r in lines if r["record"] == "loss"] == [(2, 4)]
+
+
+async def test_the_history_is_every_report_as_it_was_stored(
+    office: Office, api: httpx.AsyncClient
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin(), device.end()])
+    response = await api.get("/api/reports")
+    assert response.headers["content-type"].startswith("application/x-ndjson")
+    lines = [json.loads(line) for line in response.text.splitlines()]
+    assert [(line["device"], line["stream"], line["seq"]) for line in lines] == [
+        (device.device, device.stream, 1),
+        (device.device, device.stream, 2),
+    ]
+    assert [Report.model_validate(line["report"]) for line in lines] == [
+        e.report for e in device.sent
+    ]
 
 
 async def test_a_devices_screen_is_streamed_until_it_ends(

@@ -15,6 +15,7 @@ from agent.wire.topics import partition_of
 from collector.intake import (
     Accepted,
     Duplicate,
+    Fork,
     Gap,
     Loss,
     Readable,
@@ -41,6 +42,10 @@ def row_after(events: list[Event]) -> StreamRow:
     return row
 
 
+def first_digest(event: Event) -> str:
+    return digest(event.stream, event.seq, event.report)
+
+
 def changed(event: Event, **fields: Any) -> bytes:
     return json.dumps({**json.loads(encode(event)), **fields}).encode()
 
@@ -50,8 +55,55 @@ def test_the_next_number_is_accepted_with_the_digest_that_the_device_computes() 
     decision = fold(row_after([first]), Readable(second))
     assert isinstance(decision, Accepted)
     assert decision.row.last_seq == 2
-    assert decision.digest == digest(second.stream, 2, second.report)
+    assert second.after == digest(first.stream, 1, first.report)
+    assert decision.digest == digest(second.stream, 2, second.report, second.after)
     assert decision.loss is None
+
+
+def test_the_next_number_after_another_report_than_the_stored_one_is_a_fork() -> None:
+    """Two lives of one journal told different stories; the older copy hears of it by the acknowledgement's digest."""
+    first, second, third = reports(3)
+    other = Reporter(seq=1, last_digest=first_digest(first), attempt=first.report.attempt)
+    told = other.move(99)
+    row = row_after([first, told])
+    assert fold(row, Readable(third)) == Fork(row)
+    assert fold(row, Readable(second)) == Duplicate(row, conflicting=True)
+    assert isinstance(fold(row, Readable(other.move(100))), Accepted)
+
+
+def test_a_fork_that_cannot_be_read_is_not_set_aside() -> None:
+    first, second = reports(2)
+    payload = changed(second, after="0" * 64, report={"body": {"kind": "from_a_newer_agent"}})
+    incoming = read(TENANT, event_topic(second), payload)
+    assert isinstance(incoming, Unreadable)
+    row = row_after([first])
+    assert fold(row, incoming) == Fork(row)
+
+
+def test_a_device_that_names_no_report_before_its_own_is_believed() -> None:
+    """An older agent, and one whose journal does not know it, number without a chain."""
+    first, second, third = reports(3)
+    bare = [second.model_copy(update={"after": None}), third.model_copy(update={"after": None})]
+    decision = fold(row_after([first]), Readable(bare[0]))
+    assert isinstance(decision, Accepted)
+    assert decision.digest == digest(second.stream, 2, second.report)
+    assert isinstance(fold(decision.row, Readable(bare[1])), Accepted)
+
+
+def test_a_row_without_a_digest_takes_what_is_next() -> None:
+    """After a report that could not be read nobody knows what the next one continues."""
+    first, second = reports(2)
+    row = StreamRow(first.device, first.stream, last_seq=1)
+    assert isinstance(fold(row, Readable(second)), Accepted)
+
+
+def test_what_is_named_before_a_number_behind_a_loss_is_not_asked_for() -> None:
+    events = reports(4)
+    jumping = events[3].model_copy(update={"oldest_held": 4})
+    decision = fold(row_after(events[:1]), Readable(jumping))
+    assert isinstance(decision, Accepted)
+    assert decision.loss == Loss(2, 3, "no_longer_held")
+    assert decision.row.last_digest == digest(jumping.stream, 4, jumping.report, jumping.after)
 
 
 def test_a_number_that_is_stored_is_a_duplicate_and_changes_nothing() -> None:

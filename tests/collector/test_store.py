@@ -41,7 +41,7 @@ def test_reports_are_stored_once_with_the_digest_of_the_device(office: Office) -
     office.take_in(events)
     rows = list(office.store.stored_rows())
     assert [(r.seq, r.digest, r.times) for r in rows] == [
-        (e.seq, digest(e.stream, e.seq, e.report), 1) for e in events
+        (e.seq, digest(e.stream, e.seq, e.report, e.after), 1) for e in events
     ]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -160,6 +161,26 @@ async def test_a_gap_and_a_duplicate_are_answered_with_the_current_acknowledgeme
             await broker.publish(event_topic(event), encode(event))
             await broker.until(lambda n=answers: len(broker.said(where)) == n)  # type: ignore[misc]
             assert decode(Ack, broker.said(where)[-1]).stored_seq == stored
+
+
+async def test_an_older_copy_of_a_journal_is_refused_counted_and_told_what_is_stored(
+    office: Office,
+) -> None:
+    """It continues what its journal says; the acknowledgement names what its later life told."""
+    broker, later = PaperBroker(), Reporter()
+    first, told = later.begin(), later.move(10)
+    copy = replace(later, seq=1, last_digest=told.after)
+    other, more = copy.move(20), copy.move(30)
+    async with running(office, broker):
+        where = topic(later, Channel.ACK)
+        for answers, event in enumerate((first, told, other, more), start=1):
+            await broker.publish(event_topic(event), encode(event))
+            await broker.until(lambda n=answers: len(broker.said(where)) == n)  # type: ignore[misc]
+            said = decode(Ack, broker.said(where)[-1])
+            assert (said.stored_seq, said.digest) == (
+                (1, told.after) if event is first else (2, later.last_digest)
+            )
+    assert b'esp_collector_reports_total{decision="fork"} 1.0' in office.metrics.text()
 
 
 async def test_a_birth_is_answered_with_acknowledgement_assignment_and_commands(

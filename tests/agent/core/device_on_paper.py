@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -33,6 +34,7 @@ from agent.core.outbox import FetchReports, Outbox, SendReport
 from agent.core.shell import is_answer_to, is_of_the_wiped
 from agent.core.state import Mode
 from agent.wire.assignment import Admitted, AssignedItem, Assignment, PersonScreens
+from agent.wire.codec import digest
 from agent.wire.events import AttemptStarted, Body, CommandAnswered, ItemAdvanced, Report
 from agent.wire.messages import Command, CommandAction, RefreshAssignment
 from agent.wire.vocabulary import (
@@ -44,8 +46,8 @@ from agent.wire.vocabulary import (
     PersonAction,
     Variant,
 )
+from simulator.verify.disk import Kept
 from tests.agent.core.script import LONG_AGO, facts, profile
-from tests.agent.fakes import KeptDevice, Row
 
 STEP_MS: Final = 10_000
 REBOOT_MS: Final = 30_000
@@ -55,6 +57,7 @@ NETWORK_MS: Final = 200
 TURNS_MAX: Final = 5_000
 BOOTS_MAX: Final = 50
 STORE: Final = "store-1"
+STREAM: Final = "stream-1"
 LANDS: Final = frozenset({0, 3010})
 """The exit codes of installers that leave their app on the device here."""
 
@@ -108,6 +111,8 @@ class Collector:
     story: Story
     device: str
     stored: list[Report] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    """Of what is stored; each covers the one before."""
     assignment: Assignment | None = None
     seen: Counter[int] = field(default_factory=Counter)
     """How many reports like that of each wish were read."""
@@ -122,13 +127,20 @@ class Collector:
         return replace(
             self,
             stored=self.stored.copy(),
+            digests=self.digests.copy(),
             seen=self.seen.copy(),
             issued=self.issued.copy(),
             answered=self.answered.copy(),
         )
 
-    def receive(self, send: SendReport) -> int | None:
-        """Take one report; the number to acknowledge, unless this is not the moment or the message is lost."""
+    def standing(self) -> outboxes.AckArrived:
+        """How far it has come."""
+        return outboxes.AckArrived(
+            STORE, len(self.stored), self.digests[-1] if self.stored else None
+        )
+
+    def receive(self, send: SendReport) -> outboxes.AckArrived | None:
+        """Take one report; the acknowledgement, unless this is not the moment or the message is lost."""
         network = self.story.network
         self.received += 1
         if _is_lost(self.received, network.loses_report):
@@ -136,18 +148,20 @@ class Collector:
         last = len(self.stored)
         is_new = send.seq == last + 1
         if is_new:
+            assert send.after == self.standing().digest, "a report names the one before it"
             self.stored.append(send.report)
+            self.digests.append(digest(STREAM, send.seq, send.report, send.after))
             self._read(send.report)
         elif send.seq <= last:
             assert self.stored[send.seq - 1] == send.report, f"number {send.seq} was given twice"
         if network.forgets_at and send.seq == network.forgets_at and not self.has_forgotten:
             self.has_forgotten = True
-            del self.stored[network.forgets_at // 2 :]
-            return len(self.stored)
+            del self.stored[network.forgets_at // 2 :], self.digests[network.forgets_at // 2 :]
+            return self.standing()
         if is_new and send.seq % network.acks_every:
             return None
         self.acks += 1
-        return None if _is_lost(self.acks, network.loses_ack) else len(self.stored)
+        return None if _is_lost(self.acks, network.loses_ack) else self.standing()
 
     def _read(self, read: Report) -> None:
         body = read.body
@@ -216,17 +230,13 @@ def assignment_for(device: str, attempt: str, version: int, admitted: Admitted) 
 class Disk:
     """A journal in memory: everything in it went through JSON, and a batch is kept whole or not at all."""
 
-    outbox: KeptDevice = field(default_factory=lambda: KeptDevice("stream-1"))
+    outbox: Kept = field(default_factory=lambda: Kept(STREAM))
     inputs: list[tuple[Event, int]] = field(default_factory=list)
     """With their running times, in milliseconds."""
 
     def copy(self) -> Disk:
         """The same content on another disk."""
-        rows = {
-            position: Row(row.content, row.seq, row.digest, row.acknowledged_ms)
-            for position, row in self.outbox.rows.items()
-        }
-        return Disk(replace(self.outbox, rows=rows), self.inputs.copy())
+        return Disk(deepcopy(self.outbox), self.inputs.copy())
 
 
 @dataclass
@@ -297,7 +307,7 @@ class Agent:
         self.machine = Enrollment()
         self._inbox: list[tuple[int, int, Event]] = []
         self._arrivals = 0
-        self._acks: deque[int] = deque()
+        self._acks: deque[outboxes.AckArrived] = deque()
         self._reboots = False
         kept = world.disk.outbox
         self._outbox = Outbox(kept.stream, kept.outbox())
@@ -346,7 +356,7 @@ class Agent:
     def _connect(self) -> None:
         self._feed_outbox(outboxes.SendingResumed())
         if self._world.collector.stored:
-            self._acks.append(len(self._world.collector.stored))
+            self._acks.append(self._world.collector.standing())
         self._receive_retained()
 
     def _receive_retained(self) -> None:
@@ -360,7 +370,7 @@ class Agent:
     def _turn(self) -> bool:
         """Take what comes first; of the same moment, events before deadlines."""
         if self._acks:
-            self._feed_outbox(outboxes.AckArrived(STORE, self._acks.popleft()))
+            self._feed_outbox(self._acks.popleft())
             return True
         event_ms = self._inbox[0][0] if self._inbox else None
         if self.machine.is_settled and event_ms is None and not self._world.is_online:
@@ -479,9 +489,9 @@ class Agent:
     def _send(self, send: SendReport) -> None:
         collector = self._world.collector
         before = (collector.assignment, len(collector.issued))
-        stored_seq = collector.receive(send)
-        if stored_seq is not None:
-            self._acks.append(stored_seq)
+        ack = collector.receive(send)
+        if ack is not None:
+            self._acks.append(ack)
         if before != (collector.assignment, len(collector.issued)):
             self._receive_retained()
         self._moment()

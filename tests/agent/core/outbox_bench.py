@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 
 from agent.core.outbox import (
     DropReport,
@@ -16,10 +17,27 @@ from agent.core.outbox import (
     ReportsFetched,
     SendReport,
 )
-from tests.agent.fakes import KeptDevice
+from agent.wire.codec import digest
+from agent.wire.events import Report
+from simulator.verify.disk import Kept
 from tests.agent.reports import report
 
 STORE = "store-1"
+STREAM = "stream-1"
+
+
+def chain(reports: Iterable[Report], after: str | None = None, first: int = 1) -> list[str]:
+    """The digests of reports that follow each other from a number on."""
+    digests: list[str] = []
+    for seq, one in enumerate(reports, start=first):
+        after = digest(STREAM, seq, one, after)
+        digests.append(after)
+    return digests
+
+
+def plain_chain(count: int) -> list[str]:
+    """The digests of the reports that `Bench.queue(count)` queues first."""
+    return chain(report(number) for number in range(1, count + 1))
 
 
 class Bench:
@@ -27,8 +45,8 @@ class Bench:
 
     def __init__(self, limits: OutboxLimits | None = None) -> None:
         self.limits = limits
-        self.kept = KeptDevice("stream-1")
-        self.outbox = Outbox("stream-1", limits=limits)
+        self.kept = Kept(STREAM)
+        self.outbox = Outbox(STREAM, limits=limits)
         self.sent: deque[SendReport] = deque()
         self.replaced = 0
         self.fetching: deque[FetchReports] | None = None
@@ -81,5 +99,14 @@ class Bench:
         return self.outbox.not_through_since_ms
 
     def restart(self) -> None:
-        self.outbox = Outbox("stream-1", self.kept.outbox(), self.limits)
+        self.outbox = Outbox(STREAM, self.kept.outbox(), self.limits)
         self.sent.clear()
+
+    def copy_journal(self) -> Kept:
+        """The journal as it is now."""
+        return deepcopy(self.kept)
+
+    def restart_from(self, copy: Kept) -> None:
+        """Somebody puts a copy in the journal's place."""
+        self.kept = deepcopy(copy)
+        self.restart()

@@ -30,8 +30,8 @@ from agent.core.events import (
     StepResult,
 )
 from agent.core.flows import FLOWS, Slot
+from agent.core.shell import REBOOT_MS_MAX
 from agent.core.state import Mode
-from agent.runtime.clock import REBOOT_MS_MAX
 from agent.wire import events as report
 from agent.wire.assignment import (
     AssignedItem,

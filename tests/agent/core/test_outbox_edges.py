@@ -31,7 +31,7 @@ from agent.core.outbox import (
 from agent.wire.events import Body, ChoiceMade, ErrorScreenShown, RebootPlanned
 from agent.wire.progress import Failure
 from agent.wire.vocabulary import Choice, FailureKind, Phase, RebootKind
-from tests.agent.core.outbox_bench import STORE, Bench
+from tests.agent.core.outbox_bench import STORE, Bench, plain_chain
 from tests.agent.reports import change, report, tick
 
 WEEK_MS = 7 * DAY_MS
@@ -90,7 +90,7 @@ def test_what_waited_for_the_first_connection_did_not_wait_in_vain() -> None:
     assert bench.not_through_since_ms() == 100
     bench.feed(SendingResumed(), now_ms=200)
     assert bench.not_through_since_ms() is None
-    assert bench.outbox.next_deadline_ms() == 200 + OutboxLimits().resend_after_ms
+    assert bench.outbox.next_deadline_ms() == 200 + OutboxLimits().patience.late_ms
 
 
 @pytest.mark.parametrize("stored", [2, 40], ids=["some are stored", "adopted"])
@@ -172,7 +172,7 @@ def test_what_was_taken_back_and_stored_again_is_forgotten_like_the_rest() -> No
     bench.queue(10)
     for stored in (10, 4, 10):
         bench.feed(AckArrived(STORE, stored))
-    assert ForgetReports(10) in bench.feed(DeadlinePassed(), WEEK_MS)
+    assert ForgetReports(10, plain_chain(10)[-1]) in bench.feed(DeadlinePassed(), WEEK_MS)
     assert bench.outbox.size_bytes == held_bytes(bench) == 0
 
 
@@ -202,9 +202,10 @@ def test_what_one_acknowledgement_freed_goes_together_and_a_restart_changes_noth
     bench.feed(DeadlinePassed(), now_ms=999 + WEEK_MS)
     assert bench.outbox.oldest_held == 1
     assert bench.outbox.next_deadline_ms() is not None
-    assert ForgetReports(3) in bench.feed(ReportQueued(report(9)))
+    digests = plain_chain(5)
+    assert ForgetReports(3, digests[2]) in bench.feed(ReportQueued(report(9)))
     assert bench.outbox.oldest_held == 4
-    assert ForgetReports(5) in bench.feed(DeadlinePassed(), now_ms=2_000 + WEEK_MS)
+    assert ForgetReports(5, digests[4]) in bench.feed(DeadlinePassed(), now_ms=2_000 + WEEK_MS)
 
 
 def test_after_a_restart_what_is_not_acknowledged_is_at_hand_and_the_rest_follows() -> None:
@@ -330,12 +331,12 @@ def test_nothing_is_repeated_while_the_journal_is_asked() -> None:
     bench.feed(SendingResumed())
     bench.queue(12)
     bench.feed(AckArrived(STORE, 10), now_ms=100)
-    assert bench.outbox.next_deadline_ms() == 100 + OutboxLimits().resend_after_ms
+    assert bench.outbox.next_deadline_ms() == 100 + OutboxLimits().patience.late_ms
     bench.fetching = deque()
     bench.feed(AckArrived(STORE, 4), now_ms=200)
     assert bench.outbox.next_deadline_ms() == 100 + WEEK_MS
     bench.answer_fetch(now_ms=300)
-    assert bench.outbox.next_deadline_ms() == 300 + OutboxLimits().resend_after_ms
+    assert bench.outbox.next_deadline_ms() == 300 + OutboxLimits().patience.late_ms
 
 
 def test_a_probe_whose_content_is_not_at_hand_fetches_it_for_the_next() -> None:
@@ -344,11 +345,11 @@ def test_a_probe_whose_content_is_not_at_hand_fetches_it_for_the_next() -> None:
     bench.feed(AckArrived(STORE, 10))
     bench.feed(AckArrived(STORE, 4))
     assert list(bench.feed(ProbeWanted())) == [FetchReports(5, 10)]
-    assert list(bench.feed(ProbeWanted())) == [SendReport(5, 1, report(5))]
+    assert list(bench.feed(ProbeWanted())) == [SendReport(5, 1, report(5), plain_chain(4)[-1])]
 
 
 def test_a_repetition_is_asked_for_again_after_exactly_the_limit() -> None:
-    again_ms = OutboxLimits().repeat_after_ms
+    again_ms = OutboxLimits().patience.repeat_ms
     bench = Bench()
     bench.feed(SendingResumed())
     bench.queue(2)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.batch import Batch, Checkpoint, Entry
 from agent.core.events import DeadlinePassed, Restarted
 from agent.core.outbox import (
     Acknowledged,
@@ -14,13 +15,17 @@ from agent.core.outbox import (
     ForgetReports,
     KeepReport,
     MarkAcknowledged,
+    Numbered,
     NumberReport,
     RememberStored,
     UnmarkAcknowledged,
     content_of,
 )
 from agent.journal import SqliteJournal, open_journal
-from agent.runtime.ports import Batch, Entry, Journal, JournalState
+from agent.runtime.ports import (
+    Journal,
+    JournalState,
+)
 from tests.agent.fakes import MemoryJournal
 from tests.agent.reports import report
 
@@ -68,6 +73,22 @@ async def test_inputs_come_back_in_order_with_their_stamps(journal: Journal) -> 
     assert list((await loaded(journal)).entries) == entries
 
 
+async def test_the_two_newest_checkpoints_come_back(journal: Journal) -> None:
+    """The newest first, whole, and none of another device."""
+    await loaded(journal)
+    await journal.load("PC-2", "second-stream")
+    for n in (1, 2, 3):
+        entry = Entry(n, n, n, "1.0", DeadlinePassed(), "f" * 16)
+        kept = Checkpoint(n, b"state %d " % n * 500)
+        await journal.commit(DEVICE, Batch(entry=entry, checkpoint=kept))
+        await journal.commit("PC-2", Batch(entry=entry))
+    assert list((await loaded(journal)).checkpoints) == [
+        Checkpoint(3, b"state 3 " * 500),
+        Checkpoint(2, b"state 2 " * 500),
+    ]
+    assert list((await journal.load("PC-2", "x")).checkpoints) == []
+
+
 async def test_session_and_executed_commands_come_back(journal: Journal) -> None:
     await loaded(journal)
     await journal.commit(DEVICE, Batch(session=4, executed=("c-1",)))
@@ -87,18 +108,19 @@ async def test_reports_move_from_queue_to_number_to_acknowledged_to_gone(journal
     )
     await journal.commit(DEVICE, Batch(outbox=[MarkAcknowledged(1, 77), RememberStored("s", 1, 3)]))
     outbox = (await loaded(journal)).outbox
-    assert list(outbox.acknowledged) == [Acknowledged(1, len(kept[0].content), 77)]
-    assert [(p, s, r.attempt_ms) for p, s, r in outbox.numbered] == [(2, 2, 2)]
+    assert list(outbox.acknowledged) == [Acknowledged(1, len(kept[0].content), 77, "d1")]
+    assert list(outbox.numbered) == [Numbered(2, 2, kept[1].report, "d2")]
+    assert outbox.held_after is None
     assert [(p, r.attempt_ms) for p, r in outbox.queued] == [(3, 3), (5, 5)]
     assert (outbox.next_position, outbox.next_seq) == (6, 3)
     assert (outbox.store, outbox.stored_seq) == ("s", 1)
 
     await journal.commit(DEVICE, Batch(outbox=[UnmarkAcknowledged(0)]))
-    assert [s for _, s, _ in (await loaded(journal)).outbox.numbered] == [1, 2]
-    await journal.commit(DEVICE, Batch(outbox=[ForgetReports(1)]))
+    assert [one.seq for one in (await loaded(journal)).outbox.numbered] == [1, 2]
+    await journal.commit(DEVICE, Batch(outbox=[ForgetReports(1, "d1")]))
     outbox = (await loaded(journal)).outbox
-    assert [s for _, s, _ in outbox.numbered] == [2]
-    assert outbox.next_seq == 3
+    assert [one.seq for one in outbox.numbered] == [2]
+    assert (outbox.next_seq, outbox.held_after) == (3, "d1")
 
 
 async def test_an_acknowledged_report_keeps_the_time_of_its_first_acknowledgement(

@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 
 from agent import journal
+from agent.core.batch import Batch, Entry
 from agent.core.events import DeadlinePassed, Restarted
 from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
 from agent.journal import (
@@ -27,7 +28,10 @@ from agent.journal import (
     open_journal,
     set_aside,
 )
-from agent.runtime.ports import Batch, Entry, JournalFailed, JournalUnreadable
+from agent.runtime.ports import (
+    JournalFailed,
+    JournalUnreadable,
+)
 from tests.agent.reports import report
 
 WINDOWS = ModuleType("msvcrt")

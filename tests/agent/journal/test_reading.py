@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.batch import Batch, Entry
 from agent.core.events import DeadlinePassed, LogsCollected
+from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
 from agent.journal import ReadInputs, iterate_entries, open_journal, read_journal
-from agent.runtime.ports import Batch, Entry, JournalUnreadable
+from agent.runtime.ports import (
+    JournalUnreadable,
+)
+from tests.agent.reports import report
 
 PAGE = 4096
 INPUTS = 200
@@ -224,12 +229,49 @@ def test_a_file_that_may_not_be_read_gets_a_sentence(
         pass
 
 
-# Files of the first schema, which had no digests.
+# Files of the first schema, which had neither digests nor checkpoints.
 
 FIRST_SCHEMA = (
     "ALTER TABLE entry DROP COLUMN digest",
+    "DROP TABLE checkpoint",
+    """CREATE TABLE first (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        stream TEXT NOT NULL UNIQUE,
+        session INTEGER NOT NULL DEFAULT 0,
+        next_seq INTEGER NOT NULL DEFAULT 1,
+        next_position INTEGER NOT NULL DEFAULT 1,
+        stored_seq INTEGER NOT NULL DEFAULT 0,
+        store TEXT
+    )""",
+    """INSERT INTO first SELECT
+        id, name, stream, session, next_seq, next_position, stored_seq, store FROM device""",
+    "DROP TABLE device",
+    "ALTER TABLE first RENAME TO device",
     "PRAGMA user_version = 1",
 )
+
+
+async def test_reports_that_were_numbered_before_there_was_a_chain_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    """Their digests cover no report before them, so they must not name one; the next that gets a number does."""
+    path = tmp_path / "journal.sqlite3"
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream-1")
+    changes: list[Durable] = [KeepReport(n, report(n), content_of(report(n))) for n in (1, 2)]
+    changes += [NumberReport(1, 1, "d1"), NumberReport(2, 2, "d2"), MarkAcknowledged(1, 7)]
+    await journal.commit("PC-1", Batch(outbox=changes))
+    journal.close()
+    for statement in FIRST_SCHEMA:
+        change(path, statement)
+    journal = open_journal(path)
+    outbox = (await journal.load("PC-1", "x")).outbox
+    assert (outbox.chained_from, outbox.next_seq, outbox.held_after) == (3, 3, None)
+    assert [one.digest for one in outbox.acknowledged] == ["d1"]
+    assert [one.digest for one in outbox.numbered] == ["d2"]
+    assert (await journal.load("PC-2", "y")).outbox.chained_from == 1
+    journal.close()
 
 
 async def test_a_file_of_the_first_schema_is_read_and_goes_on(path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from agent.core.events import DeadlinePassed, LogsCollected, Restarted
-from agent.runtime.clock import REBOOT_MS_MAX, DeviceClock, SteadyClock
+from agent.core.inbox import Inbox
+from agent.core.shell import REBOOT_MS_MAX
+from agent.runtime.clock import DeviceClock, SteadyClock
 from agent.runtime.identifiers import new_id, uuid7
-from agent.runtime.inbox import Inbox
 
 
 class Hands:

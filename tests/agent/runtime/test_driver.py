@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from agent.core import effects as do
+from agent.core.batch import Batch, Entry
 from agent.core.events import (
     AssignmentArrived,
     AttemptBegan,
@@ -27,9 +28,12 @@ from agent.core.events import (
 )
 from agent.core.link import LinkLimits
 from agent.core.outbox import NumberReport, OutboxLimits
+from agent.core.pace import Patience
 from agent.runtime.clock import DeviceClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
-from agent.runtime.ports import Batch, DeviceReport, Entry
+from agent.runtime.ports import (
+    DeviceReport,
+)
 from agent.signatures import JwsVerifier
 from agent.wire import events as wire_events
 from agent.wire.assignment import Assignment
@@ -47,6 +51,7 @@ from agent.wire.messages import (
 from agent.wire.progress import CollectedLogs, Progress, Reporting
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
 from agent.wire.vocabulary import Choice, Context, EndState, Gate, PersonAction
+from simulator.verify.disk import Kept
 from tests.agent.fakes import (
     STORE,
     TENANT,
@@ -55,7 +60,6 @@ from tests.agent.fakes import (
     FakeBroker,
     FakeCollector,
     FakeTransport,
-    KeptDevice,
     MemoryJournal,
     PowerCut,
     ScriptedEndpoint,
@@ -66,7 +70,7 @@ from tests.agent.fakes import (
 DEVICE = "PC-1"
 SPEED = 5_000.0
 QUICK = LinkLimits(backoff_ms=5, backoff_ms_max=20, refused_ms=40, stable_ms=0, probe_ms=10)
-QUICK_OUTBOX = OutboxLimits(resend_after_ms=20, resend_after_ms_max=100, repeat_after_ms=5)
+QUICK_OUTBOX = OutboxLimits(patience=Patience(late_ms=20, late_ms_max=100, repeat_ms=5))
 SIGNER = Signer()
 
 
@@ -135,7 +139,7 @@ class World:
 
     def audit(self) -> None:
         """What the store has is what the journal has, number by number."""
-        stored = {e.seq: digest(e.stream, e.seq, e.report) for e in self.stored()}
+        stored = {e.seq: digest(e.stream, e.seq, e.report, e.after) for e in self.stored()}
         kept = {row.seq: row.digest for row in self.kept.rows.values()}
         assert stored == kept
         assert list(stored) == list(range(1, len(stored) + 1))
@@ -294,7 +298,7 @@ async def test_a_restart_comes_before_the_deadlines_that_passed_meanwhile(world:
         (600_000, Restarted(planned=True)),
     )
     entries = [Entry(n, at_ms, 0, "1.0", event) for n, (at_ms, event) in enumerate(events, 1)]
-    world.journal.devices[DEVICE] = KeptDevice("stream-1", entries=entries)
+    world.journal.devices[DEVICE] = Kept("stream-1", entries=entries)
     world.endpoint.is_silent = True
     driver = world.driver()
     async with running(driver):

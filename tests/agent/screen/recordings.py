@@ -10,12 +10,12 @@ from typing import Any, Final
 from textual.pilot import Pilot
 
 from agent.core import effects as do
+from agent.core.batch import Entry
 from agent.core.enrollment import Enrollment
 from agent.core.events import StepMoved
 from agent.core.fingerprint import fingerprint_of
 from agent.journal import ReadInputs
 from agent.replay import Recording
-from agent.runtime.ports import Entry
 from agent.screen.list_pane import ListPane
 from agent.screen.recorder import RecorderApp, RecorderScreen
 from agent.wire.vocabulary import Choice, EnrollmentType, ItemState

@@ -6,9 +6,9 @@ from datetime import UTC
 
 import pytest
 
+from agent.core.batch import Entry
 from agent.journal import ReadInputs
 from agent.replay import Recording
-from agent.runtime.ports import Entry
 from agent.screen.lines import text_of, width_of
 from agent.screen.ports import IntentRefused
 from agent.screen.recorder_bar import TimeLine, bar, keys, note_lines

@@ -111,7 +111,9 @@ def _text(metadata: tuple[Any, ...]) -> st.SearchStrategy[str]:
     if constraints.pattern == NAME_PATTERN:
         return _names()
     if isinstance(constraints.pattern, str):
-        return st.from_regex(constraints.pattern, fullmatch=True).map(str.strip)
+        longest = constraints.max_length or 64
+        matching = st.from_regex(constraints.pattern, fullmatch=True).map(str.strip)
+        return matching.filter(lambda text: len(text) <= longest)
     return st.text(st.characters(codec="utf-8"), min_size=constraints.min_length or 0, max_size=20)
 
 

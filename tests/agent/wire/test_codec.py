@@ -85,6 +85,14 @@ def test_a_digest_survives_the_wire(report: Report, seq: int) -> None:
     assert digest("s", seq, other) != digest("s", seq, report)
 
 
+@given(messages(Report), st.integers(2, 2**53))
+def test_a_digest_covers_all_that_its_stream_told_before(report: Report, seq: int) -> None:
+    """The same report under the same number, after another one, is another story."""
+    told = {after: digest("s", seq, report, after) for after in (None, "a" * 64, "b" * 64)}
+    assert len(set(told.values())) == 3
+    assert told[None] == digest("s", seq, report)
+
+
 @given(messages(EspProfile))
 def test_a_profile_keeps_unknown_graph_fields(profile: EspProfile) -> None:
     """Nulls, numbers and nested values of an imported object come back unchanged."""

@@ -25,6 +25,7 @@ from agent.core.events import MINUTE_MS, CommandReceived, Restarted
 from agent.core.link import TRANSITIONS, Link, LinkState
 from agent.core.outbox import AckArrived, DropReport, Outbox, OutboxState, SendReport
 from agent.core.outcomes import Outcome, Verdict
+from agent.core.pace import Pace
 from agent.core.state import Attempt, ItemRun
 from agent.wire.events import AgentRestarted, ItemChanged
 from agent.wire.vocabulary import Gate, GateCause, ItemState, Phase
@@ -33,7 +34,8 @@ from collector.intake import Accepted, Duplicate, Gap, Readable, StreamRow
 from simulator.verify import shell
 from simulator.verify.collector import Collector
 from simulator.verify.disk import DiskFull, Kept
-from simulator.verify.plan import draw_world
+from simulator.verify.faults import Faults
+from simulator.verify.plan import WorldPlan, draw_world
 from simulator.verify.run import run_world
 from simulator.verify.shell import Agent
 from simulator.verify.store import Store
@@ -50,16 +52,33 @@ class Mutant:
     name: str
     room: str
     apply: Apply
+    faults: Faults | None = None
+    """What its worlds suffer from; None for whatever is drawn."""
+
+    def world(self, seed: int) -> WorldPlan:
+        """The world of one seed in which it is looked for."""
+        plan = draw_world(seed)
+        return plan if self.faults is None else replace(plan, faults=self.faults)
 
 
 MUTANTS: Final[list[Mutant]] = []
 
 
-def mutant(room: str, name: str) -> Callable[[Apply], Apply]:
+JOURNALS_COME_BACK: Final = Faults(
+    power_cuts_per_thousand=30,
+    journal_restores_share=1,
+    collector_outages_per_hour=15,
+    connection_breaks_per_hour=20,
+    half_open_share=0.7,
+)
+"""Devices live again what the store knows of their later lives, and often can't hear of it before they report."""
+
+
+def mutant(room: str, name: str, faults: Faults | None = None) -> Callable[[Apply], Apply]:
     """Register a planted bug."""
 
     def register(apply: Apply) -> Apply:
-        MUTANTS.append(Mutant(name, room, apply))
+        MUTANTS.append(Mutant(name, room, apply, faults))
         return apply
 
     return register
@@ -353,7 +372,7 @@ def numbers_begin_again() -> AbstractContextManager[Any]:
 
     def restored(self: Kept) -> OutboxState:
         state = original(self)
-        last = max((seq for _, seq, _ in state.numbered), default=0)
+        last = max((one.seq for one in state.numbered), default=0)
         return replace(state, next_seq=last + 1)
 
     return patch.object(Kept, "outbox", restored)
@@ -445,6 +464,16 @@ def facts_dropped() -> AbstractContextManager[Any]:
     return patch.object(Outbox, "_keep", keep)
 
 
+@mutant("outbox", "the digest of an acknowledgement is not compared", JOURNALS_COME_BACK)
+def digest_not_compared() -> AbstractContextManager[Any]:
+    return patch.object(Outbox, "_is_of_another_life", lambda self, ack: False)
+
+
+@mutant("outbox", "what an older copy had numbered is not told again", JOURNALS_COME_BACK)
+def not_told_again() -> AbstractContextManager[Any]:
+    return patch.object(Outbox, "_queue_before", lambda self, reports, effects: None)
+
+
 @mutant("outbox", "what is acknowledged is forgotten at once")
 def forgets_at_once() -> AbstractContextManager[Any]:
     original = Outbox.__init__
@@ -453,6 +482,11 @@ def forgets_at_once() -> AbstractContextManager[Any]:
         original(self, stream, state, outbox.OutboxLimits(kept_ms=0))
 
     return patch.object(Outbox, "__init__", init)
+
+
+@mutant("outbox", "a report that is late is never asked for again")
+def never_asks_again() -> AbstractContextManager[Any]:
+    return patch.object(Pace, "_late_after_ms", lambda self: 10**15)
 
 
 @mutant("outbox", "the seven days are counted by the wall clock")
@@ -547,6 +581,11 @@ def duplicate_stored() -> AbstractContextManager[Any]:
     return patch.object(intake, "fold", fold)
 
 
+@mutant("intake", "a report that continues another story is stored", JOURNALS_COME_BACK)
+def fork_accepted() -> AbstractContextManager[Any]:
+    return patch.object(intake, "_forks", lambda row, event: False)
+
+
 @mutant("intake", "a report is acknowledged before it is committed")
 def ack_before_commit() -> AbstractContextManager[Any]:
     original = Collector._begin
@@ -633,7 +672,7 @@ def judge(planted: Mutant, first_seed: int, seeds: int, *, quick: bool = False) 
     with planted.apply():
         for seed in range(first_seed, first_seed + seeds):
             tried += 1
-            violation = run_world(draw_world(seed)).violation
+            violation = run_world(planted.world(seed)).violation
             if violation is not None:
                 broken = violation.sentence.startswith(("TypeError", "AttributeError"))
                 assert not broken, f"{planted.name} does not fit the product: {violation}"

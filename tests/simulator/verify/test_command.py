@@ -18,7 +18,8 @@ def test_some_worlds_as_json() -> None:
     assert result.exit_code == 0
     figures = json.loads(result.stdout)
     assert set(figures) == {
-        "seeds", "violations", "device_hours", "events", "faults", "trace", "seconds",
+        "seeds", "violations", "device_hours", "events", "faults", "met", "never_met", "trace",
+        "seconds",
     }  # fmt: skip
     assert (figures["seeds"], figures["violations"]) == (2, [])
 

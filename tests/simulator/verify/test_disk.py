@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agent.core.batch import Batch, Entry
 from agent.core.events import DeadlinePassed
 from agent.core.outbox import (
     DropReport,
@@ -20,7 +21,7 @@ from agent.core.outbox import (
 )
 from agent.wire.events import LogsCollected, Report
 from agent.wire.vocabulary import Stage
-from simulator.verify.disk import Batch, Disk, DiskFull, Entry
+from simulator.verify.disk import Disk, DiskFull
 
 
 def keep(position: int) -> KeepReport:
@@ -45,13 +46,15 @@ def test_every_change_comes_back_from_the_bytes() -> None:
     disk = filled(keep(1), keep(2), keep(3), keep(4), NumberReport(1, 1, "a"))
     disk.commit(Batch(outbox=[NumberReport(2, 2, "b"), MarkAcknowledged(2, 70)]), 0)
     disk.commit(Batch(outbox=[UnmarkAcknowledged(1), RememberStored("store-1", 1, 3)]), 0)
-    disk.commit(Batch(outbox=[DropReport(3), ForgetReports(1)]), 0)
-    disk.commit(Batch(entry=Entry(1, 5, 6, DeadlinePassed()), executed=["c"], session=4), 0)
+    disk.commit(Batch(outbox=[DropReport(3), ForgetReports(1, "a")]), 0)
+    disk.commit(Batch(entry=Entry(1, 5, 6, "1", DeadlinePassed()), executed=["c"], session=4), 0)
     before, after = disk.kept, disk.load()
     assert after == before
     assert after is not before
     assert [(r.seq, r.acknowledged_ms) for r in after.rows.values()] == [(2, None), (None, None)]
     assert (after.store, after.stored_seq, after.next_seq) == ("store-1", 1, 3)
+    assert (after.held_after, after.outbox().numbered[0].digest) == ("a", "b")
+    assert set(after.told) == {1, 2, 4}, "what was dropped is told elsewhere or not at all"
     assert (after.entries[0].at_ms, after.executed, after.session) == (5, {"c"}, 4)
 
 

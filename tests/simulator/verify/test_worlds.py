@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agent.core.state import Mode
 from simulator.verify.faults import KINDS, NONE
 from simulator.verify.plan import draw_world
 from simulator.verify.report import CHUNK, verify
 from simulator.verify.run import run_world
+from tests.simulator.verify.mutants import JOURNALS_COME_BACK
 
 SEEDS = 60
 
@@ -34,6 +37,28 @@ def test_every_property_holds_in_every_world(figures: dict[str, Any]) -> None:
 def test_every_kind_of_fault_strikes(figures: dict[str, Any]) -> None:
     assert set(figures["faults"]) == set(KINDS)
     assert [kind for kind, times in figures["faults"].items() if times == 0] == []
+
+
+@pytest.mark.timeout(120)
+def test_nothing_is_told_in_vain_where_journals_come_back_as_older_copies() -> None:
+    """Chance meets such worlds seldom; without the chain of reports most of these lose some."""
+    strikes = 0
+    for seed in range(1, 11):
+        verdict = run_world(replace(draw_world(seed), faults=JOURNALS_COME_BACK))
+        assert verdict.violation is None, f"seed {seed}"
+        strikes += verdict.happened["journal_restores_share"]
+    assert strikes > 100
+
+
+def test_the_worlds_meet_what_the_machine_has_rules_for(figures: dict[str, Any]) -> None:
+    """All effects, all ends, and all inputs but those that take more worlds than these."""
+    met = figures["met"]
+    assert figures["never_met"] == [k for kinds in met.values() for k, n in kinds.items() if n == 0]
+    assert all(met["effects"].values())
+    assert all(met["ends"].values())
+    modes = Counter(kind.split()[0] for kind, times in met["inputs"].items() if times)
+    assert sum(modes.values()) > 0.75 * len(met["inputs"])
+    assert set(modes) == {mode.value for mode in Mode}
 
 
 def test_any_division_comes_to_the_same() -> None:
