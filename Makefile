@@ -23,6 +23,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 MUTATION_VENV := .venv-mutation
 MUTATION_LIBRARIES := $(MUTATION_VENV)/.libraries-installed
 
+# So has the other client of the live benchmark, which brings greenlets and a web server.
+LOCUST_VENV := .venv-locust
+LOCUST_LIBRARIES := $(LOCUST_VENV)/.libraries-installed
+
 .DEFAULT_GOAL := check
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -91,6 +95,17 @@ $(MUTATION_LIBRARIES): requirements/mutation.txt | setup
 	  --require-hashes --only-binary :all: -r requirements/mutation.txt
 	@touch $@
 
+.PHONY: locust
+locust: $(LOCUST_LIBRARIES)  ## Make .venv-locust, for benchmarks.live to compare the agents with
+	@:
+
+$(LOCUST_LIBRARIES): requirements/locust.txt | setup
+	@echo 'locust: installing the locked libraries into $(LOCUST_VENV)'
+	@$(BIN)/python -m venv --clear $(LOCUST_VENV)
+	@$(LOCUST_VENV)/bin/python -m pip --disable-pip-version-check --no-input -qq install \
+	  --require-hashes --only-binary :all: -r requirements/locust.txt
+	@touch $@
+
 VERIFY_FLAGS ?= --seeds 300
 MUTANTS_FLAGS ?= --jobs 2
 
@@ -122,11 +137,13 @@ lock: setup  ## Write requirements/*.txt anew from pyproject.toml
 	echo 'lock: requirements/agent.txt' && \
 	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) -c requirements/all.txt -o requirements/agent.txt && \
 	echo 'lock: requirements/mutation.txt' && \
-	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) --group mutation -o requirements/mutation.txt
+	"$$tools/bin/uv" pip compile pyproject.toml $(LOCK_FLAGS) --group mutation -o requirements/mutation.txt && \
+	echo 'lock: requirements/locust.txt' && \
+	"$$tools/bin/uv" pip compile $(LOCK_FLAGS) --group locust -o requirements/locust.txt
 
 .PHONY: clean
 clean:  ## Remove the environment and everything generated
-	@rm -rf $(VENV) $(MUTATION_VENV) mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf $(VENV) $(MUTATION_VENV) $(LOCUST_VENV) mutants .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -17,6 +18,8 @@ def main() -> None:
             "install enrollment-agent[simulator], an endpoint alone does without it\n"
         )
         sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     program()
 
 

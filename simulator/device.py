@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import UUID
@@ -25,22 +25,28 @@ from agent.core.events import (
     LogsCollected,
 )
 from agent.core.shell import is_answer_to, is_of_the_wiped
-from agent.wire.assignment import Assignment
-from agent.wire.events import AttemptStarted
-from agent.wire.vocabulary import EndState
+from agent.wire.assignment import Admitted, Assignment
+from agent.wire.events import AttemptEnded, AttemptStarted
+from agent.wire.vocabulary import SUCCESS_STATES, EndState
 from collector.admission import decide
-from simulator.endpoint_model import EndpointModel, Habitat
+from simulator.endpoint_model import EndpointModel, Line
 from simulator.ground_truth import GroundTruth
 from simulator.kernel import Kernel
 from simulator.person import SimulatedPerson
 from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout
+from simulator.step_events import Scheduled
 
 COLLECTOR_ANSWERS_MS: Final = 1_500
 EVENTS_MAX: Final = 200_000
 """More inputs than any enrollment has: a device that reaches it goes round in circles."""
 STORE: Final = "simulated-store"
 _ISSUED: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+OwnEffect = EndpointEffect | AskForAssignment | CollectLogs
+"""What happens on the device itself: all but the reports."""
+_CONCERN_THE_COLLECTOR: Final = frozenset({AttemptStarted, AttemptEnded})
+"""Of a hundred reports these two."""
 
 Watch = Callable[[int, Event, Sequence[Effect]], None]
 """Sees every input with its time and the effects that it had."""
@@ -57,25 +63,58 @@ class AnswersAttempts(Protocol):
         """The newest assignment once more; None when there was none."""
         ...
 
+    def ended(self, ended: AttemptEnded) -> None:
+        """An attempt is over."""
+        ...
+
+
+class Register:
+    """Which devices the people of a cohort have enrolled, or are enrolling, in this run."""
+
+    def __init__(self) -> None:
+        self._enrolled: dict[str, set[str]] = {}
+        self._enrolling: dict[str, set[str]] = {}
+
+    def others(self, user: str, device: str) -> int:
+        """How many a user has besides this one."""
+        held = self._enrolled.get(user, set()) | self._enrolling.get(user, set())
+        return len(held - {device})
+
+    def admitted(self, user: str, device: str) -> None:
+        """A device of this user enrolls."""
+        self._enrolling.setdefault(user, set()).add(device)
+
+    def ended(self, user: str, device: str, *, succeeded: bool) -> None:
+        """It is through; one that succeeded stays enrolled whatever happens to it later."""
+        self._enrolling.get(user, set()).discard(device)
+        if succeeded:
+            self._enrolled.setdefault(user, set()).add(device)
+
 
 class VirtualCollector:
     """Decides about one device as the collector would, by its own pure rules."""
 
-    def __init__(self, rollout: Rollout, device: SimulatedDevice) -> None:
+    def __init__(
+        self, rollout: Rollout, device: SimulatedDevice, register: Register | None = None
+    ) -> None:
         self._rollout = rollout
         self._device = device
+        self._register = Register() if register is None else register
         self._last: Assignment | None = None
         self._version = 0
 
     def started(self, started: AttemptStarted, attempt: str) -> Assignment:
         """The answer to an attempt."""
         self._version += 1
+        enrolled = self._register.others(started.user or "", self._device.id)
         decision = decide(
             started,
-            self._rollout.standing(self._device),
+            self._rollout.standing(self._device, enrolled),
             self._rollout.rules,
             self._rollout.offer(self._device),
         )
+        if isinstance(decision, Admitted):
+            self._register.admitted(started.user or "", self._device.id)
         self._last = Assignment(
             device=self._device.id,
             attempt=attempt,
@@ -91,9 +130,18 @@ class VirtualCollector:
         """The newest assignment once more; None when there was none."""
         return self._last
 
+    def ended(self, ended: AttemptEnded) -> None:
+        """An attempt is over."""
+        succeeded = ended.end_state in SUCCESS_STATES
+        user = self._device.facts.user or ""
+        self._register.ended(user, self._device.id, succeeded=succeeded)
+
 
 class VirtualDevice:
-    """One device from power-on until nothing more will happen to it."""
+    """One device from power-on until nothing more will happen to it.
+
+    It runs alone with `run`. With others it is switched on and then told `step` at each `next_ms`, all in its own time.
+    """
 
     def __init__(
         self,
@@ -102,25 +150,28 @@ class VirtualDevice:
         *,
         collector: AnswersAttempts | None = None,
         answer_ms: int = COLLECTOR_ANSWERS_MS,
+        line: Line | None = None,
     ) -> None:
         self.device = device
         self.truth = GroundTruth()
         self.now_ms = 0
-        self._enrollment = Enrollment()
+        self._enrollment = Enrollment(rollout.blueprints)
         self._kernel: Kernel[Event] = Kernel()
         self._collector = collector or VirtualCollector(rollout, device)
-        self._answer_ms = answer_ms
+        self.answer_ms = answer_ms
         self._limits = rollout.limits
         self._attempts = 0
+        self._inputs = 0
         self._watch: Watch | None = None
         self._model = EndpointModel(
             device.facts,
-            Habitat.of(rollout.scenario, device),
+            rollout.habitat(device),
             device.draws,
             self.truth,
             limits=self._limits,
             new_id=self._new_attempt,
-            person=SimulatedPerson(device.person, device.draws),
+            person=SimulatedPerson(device.person, device.draws, week_ms=device.week_ms),
+            line=line,
         )
 
     @property
@@ -130,15 +181,30 @@ class VirtualDevice:
 
     def run(self, watch: Watch | None = None) -> None:
         """Enroll; `watch` sees every input."""
+        self.switch_on(watch)
+        went_on = self._went_on
+        while went_on():
+            pass
+
+    def switch_on(self, watch: Watch | None = None) -> None:
+        """Begin; `watch` sees every input."""
         self._watch = watch
         self._kernel.put(0, self._begins())
-        for _ in range(EVENTS_MAX):
-            if not self._next():
-                return
-        raise AssertionError(f"{self.device.id} had {EVENTS_MAX} inputs and has not ended")
 
-    def _next(self) -> bool:
-        """Feed the next input; False when there is none, or none that could change anything."""
+    def next_ms(self) -> int | None:
+        """When its next input is due; None when there is none, or none that could change anything."""
+        due_ms, deadline_ms = self._kernel.next_ms(), self._enrollment.next_deadline_ms()
+        if due_ms is None or (deadline_ms is not None and deadline_ms < due_ms):
+            return deadline_ms
+        return due_ms
+
+    def step(self) -> None:
+        """Feed the next input."""
+        went_on = self._went_on()
+        assert went_on, "something is due"
+
+    def _went_on(self) -> bool:
+        """Feed the next input, at the same time an event before a deadline; False when there is none."""
         due_ms, deadline_ms = self._kernel.next_ms(), self._enrollment.next_deadline_ms()
         if due_ms is not None and (deadline_ms is None or due_ms <= deadline_ms):
             at_ms, event = self._kernel.take()
@@ -147,7 +213,13 @@ class VirtualDevice:
             self._feed(DeadlinePassed(), deadline_ms)
         else:
             return False
+        self._inputs += 1
+        assert self._inputs <= EVENTS_MAX, f"{self.device.id} goes round in circles"
         return True
+
+    def downloaded(self, item: str, percent: int, at_ms: int, *, broke: bool) -> None:
+        """A download on the shared line came to so many percent, or broke off."""
+        self._schedule(self._model.downloaded(item, percent, at_ms, broke=broke))
 
     def _feed(self, event: Event, at_ms: int) -> None:
         self.now_ms = max(self.now_ms, at_ms)
@@ -155,14 +227,22 @@ class VirtualDevice:
         if self._watch is not None:
             self._watch(self.now_ms, event, effects)
         for effect in effects:
-            self._carry_out(effect)
+            if not isinstance(effect, Report):
+                self._carry_out(effect)
+            elif type(effect.body) in _CONCERN_THE_COLLECTOR:
+                self._tell(effect)
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _tell(self, report: Report) -> None:
+        match report.body:
+            case AttemptStarted() as started:
+                self._answer(self._collector.started(started, report.attempt))
+            case AttemptEnded() as ended:
+                self._collector.ended(ended)
+            case _:
+                raise AssertionError(f"{report.body.kind} is none of the collector's business")
+
+    def _carry_out(self, effect: OwnEffect) -> None:
         match effect:
-            case Report(body=AttemptStarted() as started):
-                self._answer(self._collector.started(started, effect.attempt))
-            case Report():
-                pass
             case AskForAssignment():
                 self._answer(self._collector.again())
             case CollectLogs(command=command):
@@ -180,13 +260,16 @@ class VirtualDevice:
                 self._endpoint(effect)
 
     def _endpoint(self, effect: EndpointEffect) -> None:
-        for at_ms, event in self._model.act(effect, self.now_ms):
+        self._schedule(self._model.act(effect, self.now_ms))
+
+    def _schedule(self, events: Iterable[Scheduled]) -> None:
+        for at_ms, event in events:
             self._kernel.put(at_ms, event)
 
     def _answer(self, assignment: Assignment | None) -> None:
         if assignment is not None:
             arrived = AssignmentArrived(assignment=assignment)
-            self._kernel.put(self.now_ms + self._answer_ms, arrived)
+            self._kernel.put(self.now_ms + self.answer_ms, arrived)
 
     def _begins(self) -> AttemptBegan:
         return AttemptBegan(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -16,12 +16,23 @@ from agent.runtime.identifiers import new_id
 from agent.runtime.ports import Endpoint, Post
 from agent.wire.vocabulary import EnrollmentType, Variant
 from simulator.draws import Draws
-from simulator.endpoint_model import EndpointModel, Habitat
+from simulator.endpoint_model import EndpointModel, Line
 from simulator.ground_truth import GROUND_TRUTH_CODEC, GroundTruth
+from simulator.habitat import Habitat
 from simulator.person import SimulatedPerson
 from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout
 from simulator.scenario import Network, Person
+from simulator.step_events import Scheduled
+
+
+class Downloaded(Protocol):
+    """See `EndpointModel.downloaded`."""
+
+    def __call__(self, item: str, percent: int, at_ms: int, *, broke: bool) -> None:
+        """A download on a shared line came to so many percent, or broke off."""
+        ...
+
 
 _SYSTEMS: Final[dict[EnrollmentType, tuple[str, str, str, str]]] = {
     EnrollmentType.WINDOWS_AUTOPILOT: ("Windows 11", "10.0.26100", "Dell", "Latitude 7450"),
@@ -36,10 +47,19 @@ _ADMINISTERED: Final = ("Android 13", "13", "Samsung", "Galaxy A55")
 """The same under a device administrator, which is met on older devices and has its Knox screen on Samsung's."""
 
 
+class LineEnd(Line, Protocol):
+    """A device's end of a line that it shares with other devices of the process."""
+
+    def attach(self, downloaded: Downloaded) -> None:
+        """Whom to tell how its downloads go; called once, before the first of them."""
+        ...
+
+
 class FleetEndpoint:
     """One device of a simulated fleet, with its simulated person.
 
     Args:
+        line: its end of the line that the devices of its site share; None where they share nothing.
         record: where what is really on the device outlives a process that is killed; None forgets it.
     """
 
@@ -50,6 +70,7 @@ class FleetEndpoint:
         identifier: Callable[[], str] = new_id,
         *,
         record: Path | None = None,
+        line: LineEnd | None = None,
     ) -> None:
         self._record = record
         self.truth = GroundTruth() if record is None else kept_truth(record)
@@ -60,9 +81,12 @@ class FleetEndpoint:
             self.truth,
             limits=rollout.limits,
             new_id=identifier,
-            person=SimulatedPerson(device.person, device.draws, self.truth.visits),
+            person=SimulatedPerson(device.person, device.draws, self.truth.visits, device.week_ms),
+            line=line,
         )
         self._post: Post | None = None
+        if line is not None:
+            line.attach(self._downloaded)
 
     def facts(self) -> DeviceFacts:
         """See `Endpoint.facts`."""
@@ -74,8 +98,13 @@ class FleetEndpoint:
 
     def act(self, effect: EndpointEffect, at_ms: int) -> None:
         """See `Endpoint.act`. A record is written before anything is said of it."""
+        self._tell(self._model.act(effect, at_ms))
+
+    def _downloaded(self, item: str, percent: int, at_ms: int, *, broke: bool) -> None:
+        self._tell(self._model.downloaded(item, percent, at_ms, broke=broke))
+
+    def _tell(self, schedule: Sequence[Scheduled]) -> None:
         assert self._post is not None, "an endpoint is attached before it acts"
-        schedule = self._model.act(effect, at_ms)
         if self._record is not None:
             # A killed process keeps what it has handed to the system; fleets have no power cuts.
             _keep(self._record, self.truth, synced=False)

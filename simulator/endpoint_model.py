@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, assert_never
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
 
 from agent.core.effects import (
     AskPerson,
@@ -20,7 +20,6 @@ from agent.core.events import (
     MINUTE_MS,
     AttemptBegan,
     DeviceFacts,
-    Event,
     Limits,
     Restarted,
     StepFinished,
@@ -28,18 +27,23 @@ from agent.core.events import (
     StepResult,
 )
 from agent.core.flows import EXPIRIES
-from agent.wire.vocabulary import EnrollmentType, FailureKind, ItemKind, ItemState, Variant
+from agent.wire.vocabulary import ItemKind, ItemState, Variant
 from simulator.draws import Draws
 from simulator.ground_truth import Asked, Chosen, GateSet, GroundTruth
+from simulator.habitat import Habitat
 from simulator.person import Answer, Pick, Reaction, Return, SimulatedPerson
-from simulator.population import SimulatedDevice
-from simulator.scenario import CatalogueItem, Duration, Fault, Network, Scenario, Step
-from simulator.step_times import DIRECTORY_SECONDS, step_seconds
+from simulator.scenario import Duration, Fault
+from simulator.step_events import (
+    WINDOWS,
+    Scheduled,
+    breaks_off,
+    download_moves,
+    failed,
+    install_moves,
+    tick,
+)
+from simulator.step_times import DIRECTORY_SECONDS
 
-Scheduled = tuple[int, Event]
-"""An event with the device time at which it happens, in milliseconds."""
-
-DETECTION_MS: Final = 2_000
 REBOOT: Final = Duration(median_s=90, spread=1.3)
 REBOOT_MS_MAX: Final = 10 * 60_000
 """A planned restart counts for ten minutes at most."""
@@ -47,85 +51,48 @@ UNINSTALL: Final = Duration(median_s=25, spread=1.5)
 DIRECTORY: Final = Duration(median_s=DIRECTORY_SECONDS, spread=1.6)
 REGISTRATION: Final = Duration(median_s=20, spread=1.3)
 """What is left of a hybrid registration once the directory knows the device."""
-PERCENT_TICKS: Final = (25, 50, 75)
-
 ATTESTATION: Final = "tpm_attestation"
 HYBRID_JOIN: Final = "domain_join"
 HYBRID_REGISTRATION: Final = "hybrid_registration"
 _ATTESTED: Final = frozenset({Variant.SELF_DEPLOYING, Variant.PRE_PROVISIONED})
 """Where the hardware vouches for the device; elsewhere attestation succeeds at once."""
 
-_STAGES_OF: Final = {
-    ItemKind.APP: (ItemState.DOWNLOADING, ItemState.INSTALLING, ItemState.VERIFYING)
-}
-_WINDOWS: Final = frozenset({EnrollmentType.WINDOWS_AUTOPILOT, EnrollmentType.WINDOWS_MANUAL})
-_APPLE: Final = frozenset({EnrollmentType.MACOS_ADE, EnrollmentType.IOS})
 
-# Codes of Microsoft's table of app installation errors and of Windows' networking and attestation.
-_CODES: Final[dict[FailureKind, tuple[str, str, str]]] = {
-    FailureKind.INSTALLER_FAILED: ("0x80070643", "0x87D13B64", "0xC7D14FB5"),
-    FailureKind.NOT_DETECTED: ("0x87D1041C", "0x87D1041C", "0x87D1041C"),
-    FailureKind.DOWNLOAD_FAILED: ("0x87D30068", "0x87D1313C", "0xC7D14FB2"),
-    FailureKind.NETWORK_TIMEOUT: ("0x80072EE2", "0x87D1313C", "0xC7D15015"),
-    FailureKind.ATTESTATION_FAILED: ("0x81039023", "0x81039023", "0x81039023"),
-    FailureKind.STEP_FAILED: ("0x80180006", "MCMDMErrorDomain 12021", "ERROR_OTHER"),
-}
-"""The code of each failure on Windows, Apple's systems and Android."""
+class Line(Protocol):
+    """Carries downloads whose time depends on those of other devices; `EndpointModel.downloaded` is told how they go."""
+
+    def begin(
+        self,
+        item: str,
+        size_bytes: int,
+        megabits_per_second: float,
+        at_ms: int,
+        *,
+        breaks_after_ms: int | None = None,
+    ) -> None:
+        """Download an item; `megabits_per_second` is what the device's own line carries."""
+        ...
+
+    def cancel(self, item: str, at_ms: int) -> None:
+        """End a download early; one that is not under way is nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Habitat:
-    """What the device runs in: how long things take there and how they fail."""
+class _Downloading:
+    """A download on a shared line: what it is for, and how its try goes on."""
 
-    items: dict[str, CatalogueItem]
-    steps: dict[str, Step]
-    network: Network
-    megabits_per_second: float
-    pace: float = 1
-
-    @classmethod
-    def of(cls, scenario: Scenario, device: SimulatedDevice) -> Habitat:
-        """The habitat of a device of this scenario."""
-        return cls(
-            items={item.id: item for _, item in scenario.items_of(device.facts.enrollment_type)},
-            steps={
-                name: step
-                for name, step in scenario.steps.items()
-                if device.facts.variant in step.variants
-            },
-            network=scenario.network,
-            megabits_per_second=device.megabits_per_second,
-            pace=device.population.pace,
-        )
-
-    @property
-    def without_faults(self) -> Habitat:
-        """The same place on a good day."""
-        items = {
-            key: item.model_copy(update={"faults": (), "not_applicable": 0})
-            for key, item in self.items.items()
-        }
-        steps = {key: step.model_copy(update={"faults": ()}) for key, step in self.steps.items()}
-        network = self.network.model_copy(update={"failure": 0})
-        return replace(self, items=items, steps=steps, network=network)
-
-    def time(self, step: RunStep) -> Duration:
-        """How long the step itself takes, without its download."""
-        known = self.items.get(step.item) or self.steps.get(step.item)
-        if known is not None and known.time is not None:
-            return Duration(median_s=known.time.median_s / self.pace, spread=known.time.spread)
-        return Duration(median_s=step_seconds(step.item, step.kind) / self.pace)
-
-    def faults(self, step: RunStep) -> tuple[Fault, ...]:
-        """What may go wrong with it."""
-        known = self.items.get(step.item) or self.steps.get(step.item)
-        return () if known is None else known.faults
+    step: RunStep
+    number: int
+    began_ms: int
+    fault: Fault | None
 
 
 class EndpointModel:
     """One simulated device: each effect gets its answer as events with their times.
 
-    It keeps the ground truth. A `person` of None leaves screens and choices to a real person.
+    It keeps the ground truth. A `person` of None leaves screens and choices to a real person; a `line` of None leaves
+    the device its own line, on which every download's time is known when it begins.
     """
 
     def __init__(
@@ -138,6 +105,7 @@ class EndpointModel:
         limits: Limits,
         new_id: Callable[[], str],
         person: SimulatedPerson | None = None,
+        line: Line | None = None,
     ) -> None:
         self.facts = facts
         self.truth = truth
@@ -146,7 +114,12 @@ class EndpointModel:
         self._limits = limits
         self._new_id = new_id
         self._person = person
+        self._line = line
         self._running: dict[str, RunStep] = {}
+        self._downloading: dict[str, _Downloading] = {}
+        network = habitat.network
+        is_weak = draws.chance(network.weak, "weak")
+        self._network_failure = network.weak_failure if is_weak else network.failure
         if not truth.gates:
             self._unpack()
 
@@ -174,6 +147,8 @@ class EndpointModel:
             case ResetDevice():
                 self.truth.wipe(at_ms)
                 self._running.clear()
+                for item in tuple(self._downloading):
+                    self._stop_download(item, at_ms)
                 return ()
             case _:
                 assert_never(effect)
@@ -198,22 +173,22 @@ class EndpointModel:
             present = StepFinished(
                 item=step.item, run=step.run, result=StepResult.ALREADY_PRESENT, detected=True
             )
-            return ((at_ms + DETECTION_MS, present),)
+            return ((at_ms + self._habitat.detection_ms, present),)
         number = self.truth.tries.get(step.item, 0)
         self.truth.tries[step.item] = number + 1
         item = self._habitat.items.get(step.item)
         if item is not None and self._draws.chance(
             item.not_applicable, "not_applicable", step.item
         ):
-            self.truth.not_applicable[step.item] = at_ms + DETECTION_MS
+            self.truth.not_applicable[step.item] = at_ms + self._habitat.detection_ms
             unwanted = StepFinished(item=step.item, run=step.run, result=StepResult.NOT_APPLICABLE)
-            return ((at_ms + DETECTION_MS, unwanted),)
+            return ((at_ms + self._habitat.detection_ms, unwanted),)
         if self._has_no_work(step):
             self.truth.appears(step.item, at_ms)
             return ((at_ms, self._finished(step, number)),)
         if known_ms is not None and known_ms > at_ms:
             # A try that began too early is not told; the machine starts it anew.
-            return tuple(_moves(step, at_ms, 0, 0))
+            return (*download_moves(step, at_ms, 0), *install_moves(step, at_ms, 0))
         return self._work(step, at_ms, number)
 
     def _has_no_work(self, step: RunStep) -> bool:
@@ -223,24 +198,38 @@ class EndpointModel:
 
     def _known_to_directory_ms(self, step: RunStep) -> int | None:
         """When the directory knows a device that joined the domain; None for any other step."""
-        joins = self.truth.presences.get(HYBRID_JOIN, ())
-        if step.item != HYBRID_REGISTRATION or not joins:
+        if step.item != HYBRID_REGISTRATION:
+            return None
+        joins = self.truth.presences.get(HYBRID_JOIN)
+        if not joins:
             return None
         said = self._habitat.steps.get(step.item)
         takes = DIRECTORY if said is None or said.time is None else said.time
         return joins[-1].from_ms + self._draw(takes, "directory", step.item, len(joins) - 1)
 
     def _work(self, step: RunStep, at_ms: int, number: int) -> Sequence[Scheduled]:
-        download_ms = self._download_ms(step, number)
-        removals_ms = self._removals_ms(step, at_ms + download_ms, number)
-        work_ms = removals_ms + self._draw(self._time(step), "time", step.item, number)
         fault = self._fault(step, number)
-        if fault is not None and fault.kind in ("download_failed", "network_timeout"):
-            return self._breaks_off(step, at_ms, download_ms + work_ms, number, fault)
+        if self._line is not None and step.size_bytes > 0:
+            return self._begin_download(self._line, step, at_ms, number, fault)
+        download_ms = self._download_ms(step, number)
+        if breaks_off(fault):
+            work_ms = self._work_ms(step, at_ms + download_ms, number)
+            return self._broken_off(step, at_ms, download_ms + work_ms, number, fault)
+        return (
+            *download_moves(step, at_ms, download_ms),
+            *self._install(step, at_ms + download_ms, number, fault),
+        )
+
+    def _install(
+        self, step: RunStep, at_ms: int, number: int, fault: Fault | None
+    ) -> Sequence[Scheduled]:
+        """What follows once everything is downloaded."""
+        removals_ms = self._removals_ms(step, at_ms, number)
+        work_ms = removals_ms + self._draw(self._time(step), "time", step.item, number)
         for old in step.replaces:
-            self.truth.disappears(old, at_ms + download_ms + removals_ms)
-        moves = list(_moves(step, at_ms, download_ms, work_ms))
-        done_ms = at_ms + download_ms + work_ms
+            self.truth.disappears(old, at_ms + removals_ms)
+        moves = tuple(install_moves(step, at_ms, work_ms))
+        done_ms = at_ms + work_ms
         if fault is None:
             self.truth.appears(step.item, done_ms)
             return (*moves, (done_ms, self._finished(step, number)))
@@ -248,25 +237,77 @@ class EndpointModel:
             return moves
         return (*moves, (done_ms, self._failed(step, fault)))
 
+    def _work_ms(self, step: RunStep, at_ms: int, number: int) -> int:
+        time_ms = self._draw(self._time(step), "time", step.item, number)
+        return self._removals_ms(step, at_ms, number) + time_ms
+
+    # --- downloads on a shared line ----------------------------------------------------------------
+
+    def _begin_download(
+        self, line: Line, step: RunStep, at_ms: int, number: int, fault: Fault | None
+    ) -> Sequence[Scheduled]:
+        breaks_after_ms = None
+        if breaks_off(fault):
+            after = self._habitat.network.failure_after
+            breaks_after_ms = max(1_000, self._draw(after, "breaks_off", step.item, number))
+        own = self._habitat.megabits_per_second / self._download_factor(step, number)
+        line.begin(step.item, step.size_bytes, own, at_ms, breaks_after_ms=breaks_after_ms)
+        self._downloading[step.item] = _Downloading(step, number, at_ms, fault)
+        return tuple(download_moves(step, at_ms, 0, is_timed=False))
+
+    def downloaded(
+        self, item: str, percent: int, at_ms: int, *, broke: bool
+    ) -> Sequence[Scheduled]:
+        """What follows when a download on a shared line comes to so many percent, or breaks off."""
+        download = self._downloading[item]
+        step, fault = download.step, download.fault
+        if percent < 100 and not broke:
+            return tuple(tick(step, ItemState.DOWNLOADING, at_ms, percent))
+        del self._downloading[item]
+        if broke:
+            assert fault is not None, "a download breaks off by a fault"
+            return ((at_ms, self._failed(step, fault)),)
+        if fault is None or not breaks_off(fault):
+            return self._install(step, at_ms, download.number, fault)
+        # The line did its part before the network failed; the try fails in what is left of it.
+        work_ms = self._work_ms(step, at_ms, download.number)
+        after = self._habitat.network.failure_after
+        after_ms = max(1_000, self._draw(after, "breaks_off", item, download.number))
+        failed_ms = min(download.began_ms + after_ms, at_ms + work_ms)
+        return ((max(at_ms, failed_ms), self._failed(step, fault)),)
+
+    def _stop_download(self, item: str, at_ms: int) -> None:
+        if self._downloading.pop(item, None) is not None and self._line is not None:
+            self._line.cancel(item, at_ms)
+
+    # --- times and faults --------------------------------------------------------------------------
+
     def _time(self, step: RunStep) -> Duration:
         return REGISTRATION if step.item == HYBRID_REGISTRATION else self._habitat.time(step)
 
     def _removals_ms(self, step: RunStep, at_ms: int, number: int) -> int:
         """How long it takes to remove the older apps that are there, before the new one is installed."""
+        if not step.replaces:
+            return 0
         there = (old for old in step.replaces if self.truth.is_present(old, at_ms))
         return sum(self._draw(UNINSTALL, "uninstall", old, number) for old in there)
 
     def _download_ms(self, step: RunStep, number: int) -> int:
         if step.size_bytes == 0:
             return 0
-        # The line is shared, so that no two downloads are equally fast.
-        factor = self._draws.spread(1.0, 1.2, "download", step.item, number)
+        factor = self._download_factor(step, number)
         return round(step.size_bytes * 8 / (self._habitat.megabits_per_second * 1000) * factor)
+
+    def _download_factor(self, step: RunStep, number: int) -> float:
+        """How much longer than usual it takes: what is between here and the source is never twice the same."""
+        return self._draws.spread(1.0, 1.2, "download", step.item, number)
 
     def _fault(self, step: RunStep, number: int) -> Fault | None:
         """The fault that this try meets: an affected device stays affected until a try recovers."""
         for index, fault in enumerate(self._habitat.faults(step)):
             kind = f"{fault.kind}{index}"
+            if not self._habitat.meets(fault):
+                continue
             if not self._draws.chance(fault.chance, f"fault {kind}", step.item):
                 continue
             recovered = any(
@@ -275,12 +316,12 @@ class EndpointModel:
             )
             if not recovered:
                 return fault
-        failure = self._habitat.network.failure
+        failure = self._network_failure
         if self._draws.chance(failure, "network", step.item, number):
             return Fault(kind="network_timeout", chance=failure)
         return None
 
-    def _breaks_off(
+    def _broken_off(
         self, step: RunStep, at_ms: int, whole_ms: int, number: int, fault: Fault
     ) -> Sequence[Scheduled]:
         after_ms = self._draw(self._habitat.network.failure_after, "breaks_off", step.item, number)
@@ -302,46 +343,14 @@ class EndpointModel:
 
     def _exit_code(self, item: str, number: int) -> int:
         known = self._habitat.items.get(item)
-        if known is None or self.facts.enrollment_type not in _WINDOWS:
+        if known is None or self.facts.enrollment_type not in WINDOWS:
             return 0
         if self._draws.chance(known.hard_reboot, "hard_reboot", item, number):
             return 1641
         return 3010 if self._draws.chance(known.soft_reboot, "soft_reboot", item, number) else 0
 
     def _failed(self, step: RunStep, fault: Fault) -> StepFinished:
-        is_app = step.kind is ItemKind.APP
-        if fault.kind == "not_detected" and is_app:
-            return StepFinished(
-                item=step.item,
-                run=step.run,
-                result=StepResult.COMPLETED,
-                exit_code=0,
-                detected=False,
-            )
-        if fault.kind == "installer_failed" and is_app and self.facts.enrollment_type in _WINDOWS:
-            return StepFinished(
-                item=step.item,
-                run=step.run,
-                result=StepResult.COMPLETED,
-                exit_code=1603 if fault.exit_code is None else fault.exit_code,
-                detected=False,
-            )
-        kind = FailureKind(fault.kind)
-        return StepFinished(
-            item=step.item,
-            run=step.run,
-            result=StepResult.FAILED,
-            exit_code=fault.exit_code,
-            failure=kind,
-            code=fault.code or self._code(kind),
-            detail=f"{step.item}: {kind.label.lower()} at try {step.attempt}",
-        )
-
-    def _code(self, kind: FailureKind) -> str:
-        windows, apple, android = _CODES[kind]
-        if self.facts.enrollment_type in _WINDOWS:
-            return windows
-        return apple if self.facts.enrollment_type in _APPLE else android
+        return failed(step, fault, self.facts.enrollment_type)
 
     def _cancel(self, cancel: CancelStep, at_ms: int) -> None:
         step = self._running.get(cancel.item)
@@ -351,6 +360,7 @@ class EndpointModel:
 
     def _stop_work(self, step: RunStep, at_ms: int) -> None:
         """What a step would still have installed or removed stays as it is."""
+        self._stop_download(step.item, at_ms)
         self.truth.withdraw(step.item, at_ms)
         for old in step.replaces:
             self.truth.stays(old, at_ms)
@@ -429,22 +439,3 @@ def _asked(screen: str, at_ms: int, reactions: Sequence[Reaction]) -> Asked:
     until_ms = max((reaction.at_ms for reaction in reactions), default=None)
     answers = bool(reactions) and all(isinstance(reaction, Answer) for reaction in reactions)
     return Asked(screen, at_ms, until_ms, answers)
-
-
-def _moves(step: RunStep, at_ms: int, download_ms: int, work_ms: int) -> Iterator[Scheduled]:
-    """What a step that runs says of itself on the way."""
-    if step.kind is not ItemKind.APP:
-        yield at_ms, StepMoved(item=step.item, run=step.run, state=ItemState.INSTALLING)
-        return
-    downloading, installing, verifying = _STAGES_OF[ItemKind.APP]
-    for state, begin_ms, length_ms in (
-        (downloading, at_ms, download_ms),
-        (installing, at_ms + download_ms, work_ms * 9 // 10),
-    ):
-        if length_ms > 0:
-            yield begin_ms, StepMoved(item=step.item, run=step.run, state=state, percent=0)
-            for percent in PERCENT_TICKS:
-                moved = StepMoved(item=step.item, run=step.run, state=state, percent=percent)
-                yield begin_ms + length_ms * percent // 100, moved
-    verified_ms = at_ms + download_ms + work_ms * 9 // 10
-    yield verified_ms, StepMoved(item=step.item, run=step.run, state=verifying)

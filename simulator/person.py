@@ -11,6 +11,7 @@ from agent.core.person_screens import PERSON_SCREENS
 from agent.wire.vocabulary import Choice, PersonAction
 from simulator.draws import Draws
 from simulator.scenario import Duration, Person, ScreenHabits
+from simulator.working_hours import after_working
 
 SILENCE_MS = 30 * MINUTE_MS
 """What the incomplete-enrollments report counts as silence; whoever is silent here stays away for longer."""
@@ -48,22 +49,26 @@ Reaction = Answer | Pick | Return
 class SimulatedPerson:
     """One person with habits; every reaction follows from the draws.
 
-    `visit` counts the times that the person came back. Each visit has draws of its own, and within one each occasion
+    `week_ms` is the time of the week at which the device was switched on, counted from Monday at midnight; working
+    hours are laid over it. `visit` counts the times that the person came back. Each visit has draws of its own, and within one each occasion
     on which the same screen is shown.
     """
 
-    __slots__ = ("_draws", "_habits", "_retries", "visit")
+    __slots__ = ("_draws", "_first_error_ms", "_habits", "_retries", "_week_ms", "visit")
 
-    def __init__(self, habits: Person, draws: Draws, visit: int = 0) -> None:
+    def __init__(self, habits: Person, draws: Draws, visit: int = 0, week_ms: int = 0) -> None:
         self._habits = habits
         self._draws = draws
+        self._week_ms = week_ms
         self._retries = 0
+        self._first_error_ms: int | None = None
         self.visit = visit
 
     def came_back(self) -> None:
         """A new visit begins, with new patience."""
         self.visit += 1
         self._retries = 0
+        self._first_error_ms = None
 
     def has_had_enough(self, resets: int) -> bool:
         """True when the device was reset more often than this person begins anew."""
@@ -80,7 +85,12 @@ class SimulatedPerson:
         if self._draws.chance(silent, "silent", ask.screen, occurrence):
             return tuple(self._stays_away(ask, at_ms))
         answer = habits.answer or self._habits.answer
-        answered_ms = at_ms + self._after(answer, "answer", ask.screen, occurrence)
+        takes_ms = self._after(answer, "answer", ask.screen, occurrence)
+        takes_ms += self._reading_ms(ask.screen, habits)
+        answered_ms = self._there_for(at_ms, takes_ms)
+        if answered_ms - at_ms - takes_ms > SILENCE_MS and not _waits_for_good(ask.screen):
+            # The enrollment was over half an hour after they went home; back at work they begin anew.
+            return (Return(answered_ms),) if self.visit < self._habits.returns_max else ()
         action = self._action(ask, habits, occurrence)
         acted = Answer(answered_ms, PersonActed(item=ask.item, action=action))
         if action is PersonAction.PROCEED:
@@ -99,6 +109,10 @@ class SimulatedPerson:
             choices = tuple(c for c in choices if c is not Choice.RESET_DEVICE)
         return tuple(self._at_error_screen(replace(offer, choices=choices), at_ms))
 
+    def reading_ms(self, screen: str) -> int:
+        """How long they read the text of a screen before they begin to answer it."""
+        return self._reading_ms(screen, self._habits.screens.get(screen, _USUAL))
+
     def _action(self, ask: AskPerson, habits: ScreenHabits, occurrence: int) -> PersonAction:
         chances = self._habits.halt if habits.halt is None else habits.halt
         position = self._draws.uniform("halt", ask.screen, occurrence)
@@ -110,9 +124,8 @@ class SimulatedPerson:
         return PersonAction.PROCEED
 
     def _stays_away(self, ask: AskPerson, at_ms: int) -> Iterator[Reaction]:
-        screen = PERSON_SCREENS.get(ask.screen)
         for back in self._returns(at_ms + SILENCE_MS):
-            if screen is not None and screen.section is None:
+            if _waits_for_good(ask.screen):
                 # Such a screen still waits: whoever comes back answers it instead of starting anew.
                 yield Answer(back.at_ms, PersonActed(item=ask.item, action=PersonAction.PROCEED))
             else:
@@ -125,7 +138,7 @@ class SimulatedPerson:
         ):
             # A minute at least, so that the attempt that was left has ended in every order of events.
             away = self._after(habits.return_after, "return_after", "", self.visit)
-            yield Return(gone_ms + MINUTE_MS + away)
+            yield Return(self._there_for(gone_ms + MINUTE_MS + away, 0))
 
     def _goes_on_early(self, offer: OfferChoices, at_ms: int) -> Iterator[Pick]:
         leaving = (Choice.CONTINUE_ANYWAY, Choice.SKIP_ACCOUNT_SETUP)
@@ -134,17 +147,22 @@ class SimulatedPerson:
             return
         if self._draws.chance(self._habits.leaves_early, "leaves_early", choice.value, self.visit):
             wait = self._after(self._habits.answer, "leaves_early_after", choice.value, self.visit)
-            yield Pick(at_ms + wait, PersonChose(choice=choice))
+            yield Pick(self._there_for(at_ms, wait), PersonChose(choice=choice))
 
     def _at_error_screen(self, offer: OfferChoices, at_ms: int) -> Iterator[Pick]:
         habits = self._habits.error_screen
         occurrence = self.visit * 100 + self._retries
-        chosen_ms = at_ms + self._after(habits.answer, "error_answer", "", occurrence)
+        takes_ms = self._after(habits.answer, "error_answer", "", occurrence)
+        chosen_ms = self._there_for(at_ms, takes_ms)
+        if self._first_error_ms is None:
+            self._first_error_ms = at_ms
         if Choice.COLLECT_LOGS in offer.choices and self._draws.chance(
             habits.collects_logs, "collects_logs", "", occurrence
         ):
-            yield Pick(at_ms + (chosen_ms - at_ms) // 2, PersonChose(choice=Choice.COLLECT_LOGS))
-        retry = self._retry(offer, occurrence)
+            collected_ms = self._there_for(at_ms, takes_ms // 2)
+            yield Pick(collected_ms, PersonChose(choice=Choice.COLLECT_LOGS))
+        is_patient = self._is_patient(chosen_ms - self._first_error_ms)
+        retry = self._retry(offer, occurrence) if is_patient else None
         if retry is not None:
             self._retries += 1
             yield Pick(chosen_ms, retry)
@@ -174,7 +192,35 @@ class SimulatedPerson:
             return PersonChose(choice=Choice.TRY_AGAIN)
         return None
 
+    def _is_patient(self, troubled_ms: int) -> bool:
+        patience = self._habits.error_screen.patience
+        return patience is None or troubled_ms <= self._after(patience, "patience", "", self.visit)
+
+    def _reading_ms(self, screen: str, habits: ScreenHabits) -> int:
+        """How long they read the text of a screen."""
+        pace = self._habits.words_per_minute
+        if pace is None:
+            return 0
+        shown = PERSON_SCREENS.get(screen)
+        words = habits.words
+        if words is None:
+            words = 0 if shown is None else len(f"{shown.title} {shown.text}".split())
+        return round(words / pace * MINUTE_MS)
+
+    def _there_for(self, from_ms: int, work_ms: int) -> int:
+        """When something that takes so long is done by somebody who is there in working hours only."""
+        hours = self._habits.hours
+        if hours is None:
+            return from_ms + work_ms
+        return after_working(hours, self._week_ms + from_ms, work_ms) - self._week_ms
+
     def _after(self, time: Duration, purpose: str, item: str, occurrence: int) -> int:
         return round(
             self._draws.spread(time.median_s, time.spread, purpose, item, occurrence) * 1000
         )
+
+
+def _waits_for_good(screen: str) -> bool:
+    """True for a screen that no silence of 30 minutes ends."""
+    shown = PERSON_SCREENS.get(screen)
+    return shown is not None and shown.section is None

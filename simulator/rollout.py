@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from agent.core.blueprints import SharedBlueprints
 from agent.core.events import HOUR_MS, MINUTE_MS, Limits
 from agent.wire.assignment import Admitted, AssignedItem, PersonScreens
-from agent.wire.vocabulary import EnrollmentType
+from agent.wire.vocabulary import EnrollmentType, Variant
 from collector.admission import AdmissionRules, Standing
+from simulator.habitat import Habitat
 from simulator.population import SimulatedDevice
-from simulator.scenario import AssignedKind, CatalogueItem, Scenario, assigned_item
+from simulator.scenario import AssignedKind, CatalogueItem, Population, Scenario, assigned_item
 from simulator.step_times import step_seconds
 
 
@@ -24,7 +27,16 @@ class Rollout:
             minimum_os=dict(scenario.admission.minimum_os),
         )
         self.limits = limits_of(scenario)
+        self.blueprints = SharedBlueprints()
         self._offers: dict[tuple[EnrollmentType, frozenset[str]], Admitted] = {}
+        self._habitats: dict[tuple[EnrollmentType, Variant], Habitat] = {}
+
+    def habitat(self, device: SimulatedDevice) -> Habitat:
+        """What this device runs in; neighbours of a type and variant have their items in common."""
+        key = (device.facts.enrollment_type, device.facts.variant)
+        habitat = Habitat.of(self.scenario, device, self._habitats.get(key))
+        self._habitats.setdefault(key, habitat)
+        return habitat
 
     def offer(self, device: SimulatedDevice) -> Admitted:
         """What this device gets when it is admitted: the highest-priority profile of its groups, and its items."""
@@ -33,10 +45,12 @@ class Rollout:
             self._offers[key] = self._make_offer(*key)
         return self._offers[key].model_copy(update={"user": device.facts.user})
 
-    def standing(self, device: SimulatedDevice) -> Standing:
-        """What is known about the device and its user before they apply."""
-        others = self.scenario.admission.device_limit if device.user_is_at_limit else 0
-        return Standing(owner=device.enrolled_with, other_devices=others)
+    def standing(self, device: SimulatedDevice, enrolled: int = 0) -> Standing:
+        """What is known about the device and its user when they apply.
+
+        `enrolled` counts the user's other devices that were enrolled or are enrolling in this run.
+        """
+        return Standing(owner=device.enrolled_with, other_devices=device.other_devices + enrolled)
 
     def items(self, enrollment_type: EnrollmentType) -> tuple[AssignedItem, ...]:
         """What devices of this type get, in the catalogue's order."""
@@ -70,18 +84,23 @@ class Rollout:
         return max(1, round(download_s + work_s / self._pace(enrollment_type)))
 
     def _pace(self, enrollment_type: EnrollmentType) -> float:
-        """The pace of half of the type's devices at least; 1 when the scenario has none of it."""
-        paces = sorted(
-            (population.pace, population.weight)
+        """The pace in the middle of the type's devices, their geometric mean; 1 when the scenario has none of it."""
+        paces = [
+            (pace, population.weight * share)
             for population in self.scenario.population
             if population.type is enrollment_type
-        )
-        half = sum(weight for _, weight in paces) / 2
-        for pace, weight in paces:
-            half -= weight
-            if half <= 0:
-                return pace
-        return 1
+            for pace, share in self._paces(population)
+        ]
+        whole = sum(weight for _, weight in paces)
+        return math.prod(pace ** (weight / whole) for pace, weight in paces) if whole else 1.0
+
+    def _paces(self, population: Population) -> Iterator[tuple[float, float]]:
+        """The paces of a population's devices, each with its share of them."""
+        whole = sum(population.hardware.values())
+        for name, weight in population.hardware.items():
+            yield self.scenario.hardware[name].pace, weight / whole
+        if not population.hardware:
+            yield 1, 1
 
 
 def limits_of(scenario: Scenario) -> Limits:
@@ -98,13 +117,15 @@ def collector_setup(rollout: Rollout, devices: Iterable[SimulatedDevice]) -> dic
     scenario = rollout.scenario
     members: dict[str, list[str]] = {group.name: [] for group in scenario.groups}
     enrolled: dict[str, str] = {}
+    users: set[str] = set()
     for device in devices:
         for group in device.groups & members.keys():
             members[group].append(device.id)
         if device.enrolled_with is not None:
             enrolled[device.id] = device.enrolled_with
-        if device.user_is_at_limit and device.facts.user is not None:
-            for number in range(1, scenario.admission.device_limit + 1):
+        if device.facts.user is not None and device.facts.user not in users:
+            users.add(device.facts.user)
+            for number in range(1, device.other_devices + 1):
                 enrolled[f"{device.id}-OTHER{number:03}"] = device.facts.user
     return {
         "organization": scenario.organization,

@@ -15,9 +15,10 @@ from pydantic_core import ErrorDetails
 
 from agent.core.flows import BUILT_IN_STEPS, flow_of
 from agent.core.person_screens import PERSON_SCREENS
-from agent.wire.assignment import check_dependencies
+from agent.wire.assignment import ITEMS_MAX, check_dependencies
 from agent.wire.vocabulary import EnrollmentType
-from simulator.scenario import Scenario, assigned_item
+from simulator.graph_profiles import GraphFileRefused, with_graph_profiles
+from simulator.scenario import CatalogueItem, Population, Scenario, assigned_item
 
 SHIPPED = Path(__file__).parent / "scenarios"
 
@@ -39,9 +40,14 @@ def load_scenario(path: Path) -> Scenario:
         raise ScenarioRefused(f"{path}: there is no such file; {_shipped()}") from None
     except OSError as error:
         raise ScenarioRefused(f"{path}: can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ScenarioRefused(f"{path}: is nested too deeply; write it flatter") from None
+    except ValueError as error:
         raise ScenarioRefused(f"{path}: is not TOML: {error}; correct that line") from None
-    return read_scenario(data, str(path))
+    try:
+        return read_scenario(with_graph_profiles(data, path.parent), str(path))
+    except GraphFileRefused as refused:
+        raise ScenarioRefused(f"{path}: {refused}") from None
 
 
 def read_scenario(data: Mapping[str, Any], file: str) -> Scenario:
@@ -51,7 +57,7 @@ def read_scenario(data: Mapping[str, Any], file: str) -> Scenario:
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = _telling(error.errors(include_url=False))
         raise ScenarioRefused(f"{file}: {_path(first['loc'])}: {_sentence(first)}") from None
     for where, sentence in _problems(scenario):
         raise ScenarioRefused(f"{file}: {where}: {sentence}")
@@ -106,12 +112,20 @@ def _suggest(wrong: str, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"use one of: {', '.join(words)}"
 
 
+def _telling(errors: list[ErrorDetails]) -> ErrorDetails:
+    """The first error; where several forms were possible, that of the form which fits furthest."""
+    where = _path(errors[0]["loc"])
+    alike = [error for error in errors if _path(error["loc"]).startswith(where)]
+    return max(alike, key=lambda error: len(_path(error["loc"])))
+
+
 def _path(location: tuple[int | str, ...]) -> str:
+    """The key as a file has it, without pydantic's words for the forms that a value may have."""
     text = ""
     for part in location:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif part != "[key]":
+        elif "[" not in part:
             text += f".{part}" if text else part
     return text or "file"
 
@@ -129,6 +143,7 @@ _EXPECTED = {
     "bool_parsing": "expected true or false",
     "tuple_type": "expected a list in [ ]",
     "dict_type": "expected a table",
+    "too_short": "expected one entry at least",
     "model_type": "expected a table",
     "model_attributes_type": "expected a table",
 }
@@ -169,7 +184,9 @@ def _bound(context: dict[str, Any]) -> str:
 def _form(pattern: str) -> str:
     if "{n" in pattern.replace("\\", ""):
         return "a name with {n} or {n:06} for the number, as in DESKTOP-{n:06}"
-    if pattern.startswith(r"^\d"):
+    if pattern.endswith(r":[0-5][0-9]$"):
+        return "a time of day with two digits for hours and minutes, as in 09:30"
+    if pattern.startswith(r"^[0-9]"):
         return "numbers with points between them, as in 10.0.22631"
     return "letters, digits, points, dashes and underlines, a letter or digit at both ends"
 
@@ -181,6 +198,10 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _population_problems(scenario)
     yield from _group_problems(scenario)
     yield from _item_problems(scenario)
+    yield from _fault_problems(scenario)
+    yield from _site_problems(scenario)
+    yield from _hours_problems(scenario)
+    yield from _user_problems(scenario)
     yield from _profile_problems(scenario)
     steps = BUILT_IN_STEPS.keys() - PERSON_SCREENS.keys()
     for step in scenario.steps:
@@ -210,11 +231,89 @@ def _population_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"population[{index}].variant", str(error)
         if sum(version.weight for version in population.os) <= 0:
             yield f"population[{index}].os", "all weights are 0; give one version more than 0"
+        yield from _hardware_problems(scenario, population, f"population[{index}].hardware")
         if population.person not in scenario.persons:
             yield (
                 f"population[{index}].person",
                 f"unknown person '{population.person}'; {_suggest(population.person, scenario.persons)}",
             )
+
+
+def _hardware_problems(
+    scenario: Scenario, population: Population, where: str
+) -> Iterator[tuple[str, str]]:
+    for name in population.hardware:
+        if name not in scenario.hardware:
+            known = (
+                _suggest(name, scenario.hardware)
+                if scenario.hardware
+                else f"describe it under [hardware.{name}]"
+            )
+            yield f"{where}.{name}", f"unknown hardware class '{name}'; {known}"
+    if population.hardware and sum(population.hardware.values()) <= 0:
+        yield where, "all weights are 0; give one class more than 0"
+
+
+def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    lists = {
+        "policies": scenario.policies,
+        "certificates": scenario.certificates,
+        "networks": scenario.networks,
+        "apps": scenario.apps,
+    }
+    holders = [
+        (f"{key}[{index}]", item.faults)
+        for key, items in lists.items()
+        for index, item in enumerate(items)
+    ]
+    holders += [(f"steps.{name}", step.faults) for name, step in scenario.steps.items()]
+    for holder, faults in holders:
+        for number, fault in enumerate(faults):
+            for name in fault.hardware:
+                if name not in scenario.hardware:
+                    yield (
+                        f"{holder}.faults[{number}].hardware",
+                        f"unknown hardware class '{name}'; {_suggest(name, scenario.hardware)}",
+                    )
+
+
+def _site_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if scenario.sites and sum(site.weight for site in scenario.sites) <= 0:
+        yield "sites[0].weight", "all weights are 0; give one site more than 0"
+    names: dict[str, int] = {}
+    for index, site in enumerate(scenario.sites):
+        where = f"sites[{index}]"
+        if site.name in names:
+            first = f"sites[{names[site.name]}]"
+            yield f"{where}.name", f"'{site.name}' is {first}'s already; give each its own"
+        names[site.name] = index
+        if site.cache is not None and site.megabits_per_second is None:
+            yield (
+                f"{where}.cache",
+                "a cache needs a line that it takes load off; add megabits_per_second, or remove cache",
+            )
+
+
+def _hours_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    hours = {f"persons.{name}.hours": person.hours for name, person in scenario.persons.items()}
+    hours["start.hours"] = scenario.start.hours
+    for index, site in enumerate(scenario.sites):
+        hours[f"sites[{index}].start.hours"] = None if site.start is None else site.start.hours
+    for where, given in hours.items():
+        if given is not None and given.end <= given.begin:
+            yield (
+                f"{where}.end",
+                f"'{given.end}' is not later than begin, '{given.begin}'; exchange them",
+            )
+
+
+def _user_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    shares = {"users.devices": scenario.users.devices}
+    for name, person in scenario.persons.items():
+        shares[f"persons.{name}.other_devices"] = person.other_devices
+    for where, weights in shares.items():
+        if sum(weights.values()) <= 0:
+            yield where, "all weights are 0; give one number more than 0"
 
 
 def _group_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -227,6 +326,26 @@ def _group_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def _item_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    lists: dict[str, tuple[CatalogueItem, ...]] = {
+        "policies": scenario.policies,
+        "certificates": scenario.certificates,
+        "networks": scenario.networks,
+        "apps": scenario.apps,
+    }
+    for key, listed in lists.items():
+        for index, item in enumerate(listed):
+            if item.id in BUILT_IN_STEPS:
+                yield (
+                    f"{key}[{index}].id",
+                    f"'{item.id}' is a step of a platform; give the item another id",
+                )
+    for kind in EnrollmentType:
+        count = len(scenario.items_of(kind))
+        if count > ITEMS_MAX:
+            yield (
+                "apps",
+                f"devices of type {kind.value} get {count} items and {ITEMS_MAX} is the limit; remove some",
+            )
     for kind in EnrollmentType:
         items = scenario.items_of(kind)
         try:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from agent.wire.vocabulary import SUCCESS_STATES, EndState, EnrollmentType, Variant
+from agent.wire.vocabulary import (
+    SUCCESS_STATES,
+    Choice,
+    EndState,
+    EnrollmentType,
+    FailureKind,
+    Phase,
+    Variant,
+)
+from simulator.sums import Sums
 
 BIN_MS: Final = 6_000
-"""A tenth of a minute: how fine the histogram of times is."""
+"""A tenth of a minute: how fine the histograms of times are."""
 NO_VERDICT: Final = frozenset({EndState.RESET, EndState.SUPERSEDED})
 """Attempts that ended this way count for no rate: another attempt took their place."""
+FAILURE_STATES: Final = frozenset(
+    {EndState.FAILED, EndState.TIMED_OUT, EndState.ABANDONED, EndState.REFUSED}
+)
+TRACE_MODULUS: Final = 2**128
 
 
 @dataclass(slots=True)
-class TypeTally:
+class TypeTally(Sums):
     """The devices of one enrollment type, or of one of its variants."""
 
     devices: int = 0
@@ -26,114 +39,178 @@ class TypeTally:
     times: Counter[int] = field(default_factory=Counter)
     """Successful attempts by their time, in bins."""
     time_ms: int = 0
+    """Of all successful attempts together."""
+    time_ms_squared: int = 0
+    """The squares of the same times."""
+    opened: int = 0
+    """Devices whose gate opened."""
+    gate_times: Counter[int] = field(default_factory=Counter)
+    """These devices by the time from power-on until it opened, in bins."""
+    gate_ms: int = 0
+    screen_ms: int = 0
+    """In front of screens that waited for a person, all devices together."""
+    error_screen_ms: int = 0
+    reasons: Counter[FailureKind] = field(default_factory=Counter)
+    """Attempts that failed, by what they failed of."""
+    final_reasons: Counter[FailureKind] = field(default_factory=Counter)
+    """Devices whose last attempt failed, by what it failed of."""
 
-    def ended(self, end_state: EndState, attempt_ms: int) -> None:
+    def ended(self, end_state: EndState, attempt_ms: int, reason: FailureKind | None) -> None:
         """Count one attempt that ended."""
         self.attempts[end_state] += 1
         if end_state in SUCCESS_STATES:
             self.times[attempt_ms // BIN_MS] += 1
             self.time_ms += attempt_ms
+            self.time_ms_squared += attempt_ms * attempt_ms
+        elif end_state in FAILURE_STATES and reason is not None:
+            self.reasons[reason] += 1
 
-    def add(self, other: TypeTally) -> None:
-        """Take in another part of the same fleet."""
-        self.devices += other.devices
-        self.succeeded += other.succeeded
-        self.attempts.update(other.attempts)
-        self.times.update(other.times)
-        self.time_ms += other.time_ms
+    def gate_opened(self, at_ms: int) -> None:
+        """Count one device whose gate opened so long after power-on."""
+        self.opened += 1
+        self.gate_times[at_ms // BIN_MS] += 1
+        self.gate_ms += at_ms
+
+    @property
+    def judged(self) -> int:
+        """Attempts that ended with a verdict."""
+        return sum(n for state, n in self.attempts.items() if state not in NO_VERDICT)
+
+    @property
+    def won(self) -> int:
+        """Attempts that succeeded."""
+        return sum(n for state, n in self.attempts.items() if state in SUCCESS_STATES)
 
     @property
     def success_rate(self) -> float | None:
         """Attempts that succeeded over all that ended with a verdict; None when none did."""
-        judged = sum(n for state, n in self.attempts.items() if state not in NO_VERDICT)
-        won = sum(n for state, n in self.attempts.items() if state in SUCCESS_STATES)
-        return won / judged if judged else None
+        return self.won / self.judged if self.judged else None
 
-    def as_json(self) -> dict[str, Any]:
-        """The figures; times in minutes."""
-        rate = self.success_rate
-        return {
-            "devices": self.devices,
-            "succeeded": self.succeeded,
-            "success_rate": None if rate is None else round(rate, 6),
-            "minutes": self._minutes(),
-            "end_states": {s.value: self.attempts[s] for s in EndState if self.attempts[s]},
-        }
 
-    def _minutes(self) -> dict[str, float | None]:
-        count = self.times.total()
-        mean = round(self.time_ms / count / 60_000, 3) if count else None
-        return {"mean": mean, **{f"p{p}": _percentile(self.times, p) for p in (50, 90, 99)}}
+ItemKey = tuple[EnrollmentType, str]
+"""A thing that a gate waited for, on devices of one type."""
+Cause = tuple[str, FailureKind, str]
+"""Item, kind and code of a failure; the item is empty where no item is to blame."""
+
+
+@dataclass(slots=True)
+class ItemTally(Sums):
+    """What items did to the fleet."""
+
+    on_path: Counter[ItemKey] = field(default_factory=Counter)
+    """Devices on whose critical path a thing is."""
+    last: Counter[ItemKey] = field(default_factory=Counter)
+    """Devices by the thing that ended when the gate opened."""
+    path_ms: Counter[ItemKey] = field(default_factory=Counter)
+    alone_ms: Counter[ItemKey] = field(default_factory=Counter)
+    """How long a thing was all that was under way, on devices whose gate opened."""
+    failed_tries: Counter[Cause] = field(default_factory=Counter)
+    given_up: Counter[Cause] = field(default_factory=Counter)
+    """Items of an attempt that ended without being there."""
+    ended_by: Counter[Cause] = field(default_factory=Counter)
+    """Attempts that failed, by the failure that they ended with."""
+    timeouts: Counter[Phase] = field(default_factory=Counter)
+    """How often the time budget ended, by the phase that ran."""
+    open_at_timeout: Counter[tuple[Phase, str]] = field(default_factory=Counter)
+    """The items that were under way at that moment."""
+
+
+@dataclass(slots=True)
+class PeopleTally(Sums):
+    """What people did and waited for."""
+
+    shown: Counter[str] = field(default_factory=Counter)
+    """How often each screen waited for a person."""
+    screen_ms: Counter[str] = field(default_factory=Counter)
+    abandoned: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Attempts that a person left, by the screen and by what they did there."""
+    error_screens: int = 0
+    error_screen_ms: int = 0
+    choices: Counter[Choice] = field(default_factory=Counter)
+    """What was chosen, on the error screen or while setup went on."""
+
+
+Part = tuple[EnrollmentType, Variant]
 
 
 @dataclass(slots=True)
 class Tally:
     """A whole fleet, or a part of one."""
 
-    types: dict[EnrollmentType, TypeTally] = field(default_factory=dict)
-    variants: dict[tuple[EnrollmentType, Variant], TypeTally] = field(default_factory=dict)
-    """The same devices once more."""
-    critical: Counter[str] = field(default_factory=Counter)
-    """Devices by the item that was the last to hold their gate."""
+    parts: dict[Part, TypeTally] = field(default_factory=dict)
+    items: ItemTally = field(default_factory=ItemTally)
+    people: PeopleTally = field(default_factory=PeopleTally)
     events: int = 0
     trace: int = 0
     """The sum of the devices' trace hashes: in whatever order they are added, it is the same."""
 
     def of(self, enrollment_type: EnrollmentType) -> TypeTally:
-        """The tally of one type."""
-        return self.types.setdefault(enrollment_type, TypeTally())
+        """A whole type: its variants together."""
+        return sum_of(t for (kind, _), t in self.parts.items() if kind is enrollment_type)
 
     def of_variant(self, enrollment_type: EnrollmentType, variant: Variant) -> TypeTally:
-        """The tally of one variant of a type."""
-        return self.variants.setdefault((enrollment_type, variant), TypeTally())
+        """The tally of one variant of a type, to count in."""
+        part = (enrollment_type, variant)
+        if part not in self.parts:
+            self.parts[part] = TypeTally()
+        return self.parts[part]
+
+    @property
+    def types(self) -> tuple[EnrollmentType, ...]:
+        """The types that occur, in their usual order."""
+        found = {kind for kind, _ in self.parts}
+        return tuple(kind for kind in EnrollmentType if kind in found)
+
+    @property
+    def whole(self) -> TypeTally:
+        """All devices together."""
+        return sum_of(self.parts.values())
 
     def add(self, other: Tally) -> None:
         """Take in another part of the same fleet."""
-        for enrollment_type, tally in other.types.items():
-            self.of(enrollment_type).add(tally)
-        for (enrollment_type, variant), tally in other.variants.items():
-            self.of_variant(enrollment_type, variant).add(tally)
-        self.critical.update(other.critical)
+        for part, tally in other.parts.items():
+            self.of_variant(*part).add(tally)
+        self.items.add(other.items)
+        self.people.add(other.people)
         self.events += other.events
-        self.trace = (self.trace + other.trace) % 2**128
+        self.trace = (self.trace + other.trace) % TRACE_MODULUS
 
-    def as_json(self, names: Mapping[str, str]) -> dict[str, Any]:
-        """The figures by type, and the critical path; `names` has the items' names by id."""
-        opened = self.critical.total()
-        ranked = sorted(self.critical.items(), key=lambda entry: (-entry[1], entry[0]))
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON has it, for another process to add: the same bytes for the same tally."""
         return {
-            "by_type": {
-                t.value: self.types[t].as_json() for t in EnrollmentType if t in self.types
-            },
-            "by_variant": {
-                t.value: {
-                    v.value: self.variants[t, v].as_json()
-                    for v in Variant
-                    if (t, v) in self.variants
-                }
-                for t in EnrollmentType
-                if t in self.types
-            },
-            "critical_path": [
-                {
-                    "item": item,
-                    "name": names.get(item, item),
-                    "devices": count,
-                    "share": round(count / opened, 6),
-                }
-                for item, count in ranked
-            ],
+            "parts": [[*part, self.parts[part].to_json()] for part in sorted(self.parts)],
+            "items": self.items.to_json(),
+            "people": self.people.to_json(),
             "events": self.events,
             "trace": f"{self.trace:032x}",
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The tally that `to_json` wrote.
 
-def _percentile(times: Counter[int], percent: int) -> float | None:
-    """The upper edge of the bin in which this percentile lies, in minutes."""
-    wanted = times.total() * percent / 100
-    seen = 0
-    for time_bin in sorted(times):
-        seen += times[time_bin]
-        if seen >= wanted:
-            return round((time_bin + 1) * BIN_MS / 60_000, 3)
-    return None
+        Raises:
+            ValueError: something is missing, or is not what `to_json` writes.
+        """
+        try:
+            rows: Sequence[tuple[str, str, Mapping[str, Any]]] = data["parts"]
+            return cls(
+                parts={
+                    (EnrollmentType(kind), Variant(variant)): TypeTally.from_json(part)
+                    for kind, variant, part in rows
+                },
+                items=ItemTally.from_json(data["items"]),
+                people=PeopleTally.from_json(data["people"]),
+                events=int(data["events"]),
+                trace=int(data["trace"], 16),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"tally: {error!r}") from None
+
+
+def sum_of(parts: Iterable[TypeTally]) -> TypeTally:
+    """Several parts as one."""
+    whole = TypeTally()
+    for part in parts:
+        whole.add(part)
+    return whole

@@ -22,6 +22,8 @@ from simulator.live.summary import DeviceEnd, Summary
 
 STORED_PATH: Final = "/api/reports/stored"
 TIMEOUT_S: Final = 60.0
+TELLING: Final = frozenset({"attempt_began", "assignment_arrived", "command_received"})
+"""The kinds of inputs that say what a gate was allowed to do; most are of other kinds."""
 
 
 class AuditFailed(Exception):
@@ -34,30 +36,45 @@ async def audit(
     collector: str,
     token: str,
     seconds: float,
+    *,
+    stored: Sequence[ReportKey] | None = None,
+    within_s: float = TIMEOUT_S,
 ) -> Summary:
-    """Look at everything. What can't be looked at is among the summary's problems, which is never good."""
+    """Look at everything. What can't be looked at is among the summary's problems, which is never good.
+
+    Args:
+        stored: every report that the collector has, where that is known; else it is asked, and has to answer `within_s`.
+    """
     problems = [f"{m.device.id}: {m.crash}" for m in members if m.crash is not None]
     created: list[ReportKey] = []
-    stored: list[ReportKey] = []
+    waiting: set[ReportKey] = set()
+    stopped = {m.device.id for m in members if not _end(m).is_finished}
+    kept: list[ReportKey] = []
     broken: list[str] = []
     try:
         for journal in journals:
-            created.extend(created_reports(journal))
+            for report, is_acknowledged in created_reports(journal):
+                created.append(report)
+                if not is_acknowledged and report.device in stopped:
+                    waiting.add(report)
         broken = list(_gate_violations(members, journals))
     except JournalUnreadable as error:
         problems.append(str(error))
     try:
         streams = {report.stream for report in created}
-        stored = [r for r in await stored_reports(collector, token) if r.stream in streams]
+        if stored is None:
+            stored = await stored_reports(collector, token, within_s)
+        kept = [r for r in stored if r.stream in streams]
     except AuditFailed as error:
         problems.append(str(error))
-    delivery = compare(created, stored)
+    delivery = compare(created, kept, waiting)
     return Summary(
         ends=[_end(member) for member in members],
         created=delivery.created,
         stored=delivery.stored,
         lost=delivery.lost,
         stored_twice=delivery.stored_twice,
+        on_the_way=delivery.on_the_way,
         forgotten=delivery.forgotten,
         violations=broken,
         seconds=seconds,
@@ -65,17 +82,19 @@ async def audit(
     )
 
 
-def created_reports(journal: Path) -> Iterable[ReportKey]:
-    """Every report in the journal that has a number. Raises `JournalUnreadable`.
+def created_reports(journal: Path) -> Iterable[tuple[ReportKey, bool]]:
+    """Every report in the journal that has a number, and whether it is acknowledged. Raises `JournalUnreadable`.
 
     One without a number never left the device: its device counts as unfinished.
     """
     for row in read_reports(journal):
         if row.seq is not None and row.digest is not None:
-            yield ReportKey(row.device, row.stream, row.seq, row.digest)
+            yield ReportKey(row.device, row.stream, row.seq, row.digest), row.acknowledged
 
 
-async def stored_reports(collector: str, token: str) -> list[ReportKey]:
+async def stored_reports(
+    collector: str, token: str, within_s: float = TIMEOUT_S
+) -> list[ReportKey]:
     """Every report that the collector has, as often as it has it.
 
     Raises:
@@ -83,7 +102,7 @@ async def stored_reports(collector: str, token: str) -> list[ReportKey]:
     """
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        async with httpx.AsyncClient(base_url=collector, timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(base_url=collector, timeout=within_s) as client:
             answer = await client.get(STORED_PATH, headers=headers)
             answer.raise_for_status()
     except httpx.HTTPError as error:
@@ -102,7 +121,7 @@ def _parsed(lines: str) -> Iterable[ReportKey]:
 def _gate_violations(members: Sequence[FleetDevice], journals: Sequence[Path]) -> Iterable[str]:
     told: dict[str, list[Told]] = {}
     wanted: dict[str, list[Wanted]] = {}
-    for device, entry in (found for journal in journals for found in read_inputs(journal)):
+    for device, entry in (i for journal in journals for i in read_inputs(journal, TELLING)):
         if (news := _told(entry.event, entry.at_ms)) is not None:
             told.setdefault(device, []).append(news)
         if (choice := _commanded(entry.event)) is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent.assembly import BadInput, parse_broker, read_inputs, read_reports
+from agent.assembly import parse_broker, read_inputs, read_reports
 from agent.core.enrollment import Enrollment
 from agent.runtime.driver import Outcome
 from agent.runtime.ports import JournalUnreadable
@@ -30,6 +30,7 @@ from simulator.live.chaos_summary import ChaosSummary
 from simulator.live.fleet import FleetDevice
 from simulator.live.processes import NotStarted
 from simulator.live.run import clear
+from simulator.live.run_options import claim
 from simulator.live.summary import Summary
 from simulator.population import fleet
 from simulator.rollout import Rollout
@@ -127,7 +128,7 @@ class ChaosRun:
         self._tell_fault = tell_fault
         data = self._options.data
         folder = Path(tempfile.mkdtemp(prefix="esp-chaos-")) if data is None else data
-        _claim(folder)
+        claim(folder)
         summary = await self._in(folder, tell)
         if data is None and summary.is_good:
             shutil.rmtree(folder, ignore_errors=True)
@@ -396,7 +397,7 @@ class ChaosRun:
             summary = await audit(members, journals, url, token, seconds)
         except (NotStarted, OSError) as problem:
             figures.problems.append(f"the collector can't be asked: {problem}")
-            summary = Summary((), 0, 0, (), (), (), seconds, ("nothing was audited",))
+            summary = Summary((), 0, 0, (), (), (), seconds, problems=("nothing was audited",))
         return ChaosSummary(
             audit=summary,
             felt=self._recoveries.felt,
@@ -470,13 +471,3 @@ def outcomes_of(journal: Path) -> dict[str, Outcome]:
         device: Outcome(machine.attempt, machine.end_state, machine.gate, waiting.get(device, 0))
         for device, machine in machines.items()
     }
-
-
-def _claim(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
-    except OSError as error:
-        raise BadInput(f"--data {folder}: can't be made ({error.strerror}); name another") from None
-    if taken:
-        raise BadInput(f"--data {folder}: is not empty; name a new folder")

@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from agent.assembly import journal_file
 from agent.wire.identity import Identity
 from simulator.live.chaos_network import Line
-from simulator.live.chaos_worker import WorkerNews, WorkerPlan
 from simulator.live.processes import Program
+from simulator.live.worker import WorkerPlan
+from simulator.live.workers import Heard, worker_program
 from simulator.population import SimulatedDevice
 
 FULL_BYTES: Final = 64 * 1024
@@ -129,13 +128,16 @@ class Worker(Agents):
         self._plan_file = plan_file
         self._paused = 0
         self._pausing = asyncio.Event()
-        arguments = ["simulator.live.chaos_worker", str(plan_file)]
         self._log = plan_file.with_suffix(".log")
-        program = Program(plan_file.stem, arguments, self._log, self._hear)
+        self._heard = _HeardWhenPaused(self._note_paused)
+        program = worker_program(plan_file, self._heard)
         super().__init__(line, devices, plan.journal, program, pause)
+        self.begun, self.through = self._heard.begun, self._heard.through
+        self.crashed = self._heard.crashed
 
     def record_of(self, device: str) -> Path:
         """See `Agents.record_of`."""
+        assert self._plan.records is not None, "a worker that may be killed keeps records"
         return self._plan.records / f"{device}.json"
 
     async def begin(self) -> None:
@@ -173,23 +175,27 @@ class Worker(Agents):
             with contextlib.suppress(ProcessLookupError):
                 _limit_files(pid, None)
 
-    def _hear(self, line: str) -> None:
-        try:
-            news = WorkerNews.model_validate_json(line)
-        except ValidationError:
-            # Its last line may be cut in the middle.
-            return
-        self.begun.update(news.begun)
-        self.through.update(news.through)
-        self.crashed.update(news.crashed)
-        self._note_paused(news.paused)
-
     def _note_paused(self, paused: int) -> None:
         self._paused = paused
         if paused:
             self._pausing.set()
         else:
             self._pausing.clear()
+
+
+class _HeardWhenPaused(Heard):
+    """Tells at once how many agents can't write."""
+
+    def __init__(self, note: Callable[[int], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def hear(self, line: str) -> bool:
+        """See `Heard.hear`."""
+        is_whole = super().hear(line)
+        if is_whole:
+            self._note(self.last.paused)
+        return is_whole
 
 
 class Loner(Agents):

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from agent.wire.identity import Identity, TrustedKey
 from simulator.live.chaos_agents import Agents, Loner, Pause, Worker
 from simulator.live.chaos_network import Line, Meter
-from simulator.live.chaos_worker import WorkerPlan
 from simulator.live.processes import NotStarted, Program
-from simulator.live.run import trusted_key
+from simulator.live.run_options import trusted_key
+from simulator.live.worker import WorkerPlan
+from simulator.live.workers import shares
 from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout, collector_setup
 
@@ -277,18 +278,21 @@ class Site:
     def _shared(self, lines: Sequence[Line], key: TrustedKey) -> Iterator[Agents]:
         plan = self._plan
         alone = set(self._places_alone())
-        shared = [place for place in range(len(plan.devices)) if place not in alone]
+        place_of = {device.index: place for place, device in enumerate(plan.devices)}
+        shared = [device for device in plan.devices if place_of[device.index] not in alone]
         records = plan.folder / "records"
         records.mkdir()
         began_unix_s = time.time()
-        for number, line in enumerate(lines):
-            places = shared[number :: len(lines)]
-            name = f"worker-{number + 1}"
+        # Devices that share a line are in one process, which may leave some without any.
+        for number, (line, devices) in enumerate(
+            zip(lines, shares(shared, len(lines)), strict=False), 1
+        ):
+            name = f"worker-{number}"
             worker = WorkerPlan(
                 scenario=plan.scenario_file.absolute(),
                 seed=plan.seed,
-                devices=tuple(plan.devices[place].index for place in places),
-                starts_s=tuple(plan.starts_s[place] for place in places),
+                devices=tuple(device.index for device in devices),
+                starts_s=tuple(plan.starts_s[place_of[device.index]] for device in devices),
                 began_unix_s=began_unix_s,
                 broker=line.url,
                 tenant=plan.tenant,
@@ -297,7 +301,6 @@ class Site:
                 records=records,
                 speed=plan.speed,
             )
-            devices = [plan.devices[place] for place in places]
             yield Worker(line, devices, worker, plan.folder / f"{name}.json", self._pause)
 
     def _places_alone(self) -> Sequence[int]:

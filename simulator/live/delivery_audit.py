@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 
@@ -32,14 +33,24 @@ class Delivery:
     """Created, and not stored with the same content."""
     stored_twice: tuple[str, ...]
     """Stored more often than created; a report that no journal knows is one too many as well."""
+    on_the_way: int
+    """Not stored yet, and its device has not been told otherwise: it would have sent it again."""
     forgotten: int
     """Stored once, and older than everything that its journal still holds: nothing is left to compare it with."""
 
 
-def compare(created: Iterable[ReportKey], stored: Iterable[ReportKey]) -> Delivery:
-    """Compare the journals with the store."""
+def compare(
+    created: Iterable[ReportKey],
+    stored: Iterable[ReportKey],
+    unacknowledged: AbstractSet[ReportKey] = frozenset(),
+) -> Delivery:
+    """Compare the journals with the store.
+
+    `unacknowledged` are those that devices which were stopped on their way would still send.
+    """
     made, kept = Counter(created), Counter(stored)
-    lost, surplus = made - kept, kept - made
+    missing, surplus = made - kept, kept - made
+    lost = Counter({r: count for r, count in missing.items() if r not in unacknowledged})
     oldest = _oldest_held(made)
     forgotten = {r for r in surplus if r.seq < oldest.get((r.device, r.stream), 0)}
     surplus.subtract(forgotten)
@@ -48,6 +59,7 @@ def compare(created: Iterable[ReportKey], stored: Iterable[ReportKey]) -> Delive
         stored=kept.total(),
         lost=tuple(_numbers(lost)),
         stored_twice=tuple(_numbers(surplus)),
+        on_the_way=missing.total() - lost.total(),
         forgotten=len(forgotten),
     )
 

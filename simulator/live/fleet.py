@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from agent.assembly import (
+    FleetJournal,
     build_fleet_archive,
+    build_tls,
     build_transport,
     build_verifier,
     open_fleet_journal,
 )
-from agent.mqtt_transport import BrokerAddress
+from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion
 from agent.runtime.clock import DeviceClock, SteadyClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
 from agent.runtime.ports import Journal, LogArchive, TransportLost, TransportRefused, Verifier
@@ -31,14 +33,14 @@ from agent.wire.topics import (
 )
 from simulator.endpoint import FleetEndpoint
 from simulator.ground_truth import GroundTruth
+from simulator.live.meter import Meter
+from simulator.live.shared_lines import SharedLines
 from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout
 
 STARTS_PER_SECOND: Final = 200
 """Connections opened at most: a broker takes them one after another anyway."""
 GOODBYE_MS: Final = 800
-STOP_S: Final = 1.2
-"""What a stopped fleet may take for its goodbyes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,11 @@ class FleetPlan:
     speed: float
     identities: Mapping[str, Identity] = field(default_factory=dict)
     """How devices sign in at the broker, where it asks for that."""
+    identities_folder: Path = Path()
+    """Where the files are that the identities name."""
+    starts_per_second: float = STARTS_PER_SECOND
+    """Connections opened at most, however many devices are due."""
+    meter: Meter = field(default_factory=Meter)
     records: Path | None = None
     """Where each device keeps what is really on it, for a fleet whose process may be killed; None forgets it."""
     elapsed_s: float = 0.0
@@ -73,19 +80,10 @@ class FleetDevice:
     crash: str | None = None
     """An error that nobody expected; the device counts as unfinished."""
 
-
-@dataclass(frozen=True, slots=True)
-class FleetProgress:
-    """How far a fleet is."""
-
-    devices: int
-    started: int
-    finished: int
-    stages: Mapping[str, int]
-    not_through: int
-    """Devices with a report that has been waiting without any acknowledgement."""
-    paused: int = 0
-    """Devices that can't write their journal, so that nothing goes on."""
+    @property
+    def is_over(self) -> bool:
+        """Its agent has ended, well or not."""
+        return self.outcome is not None or self.crash is not None
 
 
 class Fleet:
@@ -95,30 +93,38 @@ class Fleet:
         self._plan = plan
         self.members: list[FleetDevice] = []
         self._stopping = asyncio.Event()
+        self._lines: SharedLines
+        self._journal: FleetJournal | None = None
+        self._spoken = SpokenVersion()
+        self._tls: dict[tuple[str | None, ...], ssl.SSLContext] = {}
 
     def stop(self) -> None:
-        """End soon, however far the devices are."""
+        """End soon, however far the devices are; each agent says goodbye."""
         self._stopping.set()
         for member in self.members:
             if member.driver is not None:
                 member.driver.stop()
 
-    @property
-    def progress(self) -> FleetProgress:
-        """How far it is now."""
-        stages: Counter[str] = Counter()
-        not_through = paused = 0
+    async def leave(self, within_s: float) -> None:
+        """Let one agent after another say goodbye, as many as there is time for; nobody new starts."""
+        self._stopping.set()
+        until_s = time.monotonic() + within_s
         for member in self.members:
-            if member.driver is not None and member.outcome is None and member.crash is None:
-                with contextlib.suppress(AssertionError, AttributeError):
-                    paused += not member.driver.is_storing
-                    stages[member.driver.progress.stage.value] += 1
-                    not_through += member.driver.reporting.not_through_since is not None
-        finished = sum(m.outcome is not None or m.crash is not None for m in self.members)
-        started = sum(m.driver is not None for m in self.members)
-        return FleetProgress(
-            len(self.members), started, finished, dict(stages), not_through, paused
-        )
+            if time.monotonic() >= until_s:
+                return
+            if member.driver is not None and not member.is_over:
+                member.driver.stop()
+                await asyncio.sleep(0)
+
+    def freeze(self) -> None:
+        """Close the journal under the agents, so that nothing changes any more. For a process that ends at once."""
+        if self._journal is not None:
+            self._journal.close()
+
+    @property
+    def journal(self) -> FleetJournal | None:
+        """The journal of all devices, once it is open."""
+        return self._journal
 
     async def run(self) -> None:
         """Enroll all devices.
@@ -126,52 +132,44 @@ class Fleet:
         Raises:
             JournalUnreadable: the journal can't be used.
         """
-        journal = open_fleet_journal(self._plan.journal)
+        plan = self._plan
+        journal = self._journal = open_fleet_journal(plan.journal)
+        self._lines = SharedLines(plan.devices, plan.speed, plan.elapsed_s)
+        self.members += [FleetDevice(d, GroundTruth()) for d in _by_start(plan.devices)]
         try:
-            verifier = build_verifier(self._plan.trusted_keys)
-            folder = self._plan.journal.parent / "logs"
-            archive = build_fleet_archive(folder, journal, self._plan.speed)
+            verifier = build_verifier(plan.trusted_keys)
+            archive = build_fleet_archive(plan.journal.parent / "logs", journal, plan.speed)
+            began_s = time.monotonic()
             async with asyncio.TaskGroup() as tasks:
-                for place, device in enumerate(_by_start(self._plan.devices)):
-                    member = FleetDevice(device, GroundTruth())
-                    self.members.append(member)
+                for place, member in enumerate(self.members):
+                    starts_s = member.device.starts_at_ms / 1000 / plan.speed - plan.elapsed_s
+                    due_s = began_s + max(starts_s, place / plan.starts_per_second)
+                    if await self._is_stopped_before(due_s):
+                        break
                     tasks.create_task(
-                        self._enroll(member, place, journal, verifier, archive),
-                        name=f"device {device.id}",
+                        self._enroll(member, journal, verifier, archive),
+                        name=f"device {member.device.id}",
                     )
         finally:
+            self._lines.close()
             journal.close()
 
+    async def _is_stopped_before(self, due_s: float) -> bool:
+        """Wait for the next start; True when the fleet is stopped first."""
+        delay_s = due_s - time.monotonic()
+        if delay_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay_s)
+        return self._stopping.is_set()
+
     async def _enroll(
-        self,
-        member: FleetDevice,
-        place: int,
-        journal: Journal,
-        verifier: Verifier,
-        archive: LogArchive,
+        self, member: FleetDevice, journal: Journal, verifier: Verifier, archive: LogArchive
     ) -> None:
-        plan = self._plan
-        starts_in_s = member.device.starts_at_ms / 1000 / plan.speed - plan.elapsed_s
-        delay_s = max(starts_in_s, place / STARTS_PER_SECOND)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
+        if self._stopping.is_set():
             return
-        driver = self._driver(member, journal, verifier, archive)
-        member.driver = driver
-        running = asyncio.create_task(driver.run(), name=f"driver {member.device.id}")
-        stopping = asyncio.create_task(self._stopping.wait())
+        driver = member.driver = self._driver(member, journal, verifier, archive)
         try:
-            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                driver.stop()
-                await asyncio.wait({running}, timeout=STOP_S)
-        finally:
-            stopping.cancel()
-            running.cancel()
-        try:
-            member.outcome = await running
-        except asyncio.CancelledError:
-            member.crash = "did not end in time when the fleet was stopped"
+            member.outcome = await driver.run()
         except Exception as error:  # noqa: BLE001 - one broken device must not end the fleet; the summary tells.
             member.crash = f"{type(error).__name__}: {error}"
 
@@ -180,7 +178,8 @@ class Fleet:
     ) -> Driver:
         plan, facts = self._plan, member.device.facts
         record = None if plan.records is None else plan.records / f"{facts.device}.json"
-        endpoint = FleetEndpoint(plan.rollout, member.device, record=record)
+        line = self._lines.end(member.device)
+        endpoint = FleetEndpoint(plan.rollout, member.device, record=record, line=line)
         member.truth = endpoint.truth
         options = DriverOptions(
             device=facts.device,
@@ -190,16 +189,34 @@ class Fleet:
             broker=str(plan.broker),
             goodbye_ms=GOODBYE_MS,
         )
+        clock = DeviceClock(plan.speed, wall=plan.wall)
         return Driver(
             options,
             endpoint,
-            journal,
-            DeviceClock(plan.speed, wall=plan.wall),
+            plan.meter.journal(facts.device, journal, clock, plan.speed),
+            clock,
             verifier,
-            build_transport(plan.broker, plan.identities.get(facts.device)),
+            plan.meter.transport(facts.device, self._transport(facts.device)),
             archive=archive,
             steady=SteadyClock(wall=plan.wall).now_ms,
         )
+
+    def _transport(self, device: str) -> MqttTransport:
+        """One version and one TLS context for all devices that sign in with the same files."""
+        plan = self._plan
+        identity = plan.identities.get(device)
+        tls = self._tls_of(identity) if plan.broker.tls else None
+        return build_transport(plan.broker, identity, tls=tls, spoken=self._spoken)
+
+    def _tls_of(self, identity: Identity | None) -> ssl.SSLContext:
+        files = (
+            ()
+            if identity is None
+            else (identity.ca_file, identity.certificate_file, identity.key_file)
+        )
+        if files not in self._tls:
+            self._tls[files] = build_tls(identity, self._plan.identities_folder / "device.json")
+        return self._tls[files]
 
 
 def _by_start(devices: Sequence[SimulatedDevice]) -> list[SimulatedDevice]:
@@ -227,5 +244,4 @@ async def clear_retained(
             )
 
 
-Report = Callable[[FleetProgress], None]
 REFUSED: Final = (TransportLost, TransportRefused)

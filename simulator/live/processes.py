@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,10 @@ TAIL_BYTES: Final = 2_000
 PR_SET_PDEATHSIG: Final = 1
 """From <linux/prctl.h>."""
 
-Hear = Callable[[str], None]
+LINE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A line of a process with thousands of devices names them all."""
+
+Hear = Callable[[str], object]
 
 
 class NotStarted(Exception):
@@ -29,13 +32,22 @@ class NotStarted(Exception):
 class Program:
     """One of our programs; it can be started again after it has ended. Its standard error goes to `log`.
 
-    `hear` is told each line that it says after `ready`.
+    `hear` is told each line that it says after `ready`. `python` is the interpreter of another environment.
     """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], log: Path, hear: Hear | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        hear: Hear | None = None,
+        *,
+        python: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
+        self._python = sys.executable if python is None else str(python)
+        self._environment = None if environment is None else {**os.environ, **environment}
         self._arguments = arguments
         self._log = log
         self._hear = hear
@@ -55,12 +67,14 @@ class Program:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                self._python,
                 "-m",
                 *self._arguments,
+                env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
+                limit=LINE_BYTES_MAX,
                 # Ctrl+C is for the simulator, which stops the others after its audit.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
@@ -95,6 +109,11 @@ class Program:
         """Wait until it has ended; its exit code, None when it was never launched."""
         return None if self._process is None else await self._process.wait()
 
+    async def heard_all(self) -> None:
+        """Wait until everything that it said before it ended is heard."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+
     async def kill(self) -> None:
         """SIGKILL to it and to what it started."""
         self._signal(signal.SIGKILL)
@@ -108,12 +127,12 @@ class Program:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
-    async def stop(self, within_s: float = STOP_S) -> None:
-        """SIGTERM, and SIGKILL to what is still there after `within_s`."""
+    async def stop(self, within_s: float = STOP_S, by: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM, or another signal, and SIGKILL to what is still there after `within_s`."""
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                process.send_signal(by)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), within_s)
             self._signal(signal.SIGKILL)

@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.wire.vocabulary import EndState, EnrollmentType
+from simulator.live.load_figures import LoadFigures
+from simulator.live.load_summary import load_lines, virtual_lines
+from simulator.live.same_as_virtual import Sameness
 
 EXAMPLES_MAX: Final = 5
 """How many cases of each kind are printed; the figure says how many there are."""
@@ -40,10 +43,16 @@ class Summary:
     stored_twice: Sequence[str]
     violations: Sequence[str]
     seconds: float
+    on_the_way: int = 0
+    """Reports that devices which were stopped would still have sent."""
     forgotten: int = 0
     """Stored reports that the journals have kept for long enough and no longer hold."""
     problems: Sequence[str] = ()
     """What kept the audit from looking everywhere, one sentence each."""
+    load: LoadFigures | None = None
+    """What the run did to broker and collector; None where it was not measured."""
+    virtual: Sameness | None = None
+    """How it compares with the same fleet in simulated time; None where nobody asked."""
 
     @property
     def unfinished(self) -> list[str]:
@@ -54,7 +63,7 @@ class Summary:
     def is_good(self) -> bool:
         """True when all four figures are zero and the audit saw everything."""
         bad = (self.lost, self.stored_twice, self.violations, self.unfinished, self.problems)
-        return not any(bad)
+        return not any(bad) and (self.virtual is None or self.virtual.is_good)
 
     def as_json(self) -> dict[str, Any]:
         """What `esp-sim run --json` prints."""
@@ -74,6 +83,9 @@ class Summary:
             "gate_violations": len(self.violations),
             "unfinished": len(self.unfinished),
             "seconds": round(self.seconds, 3),
+            "events_on_the_way": self.on_the_way,
+            **({} if self.load is None else self.load.as_json()),
+            **({} if self.virtual is None else {"virtual": self.virtual.as_json()}),
         }
 
 
@@ -90,6 +102,8 @@ def _rendered(summary: Summary) -> RenderableType:
             f"{summary.created} reports created, {summary.stored} stored"
         )
     )
+    if summary.load is not None:
+        parts += load_lines(summary.load)
     for name, cases in (
         ("reports lost", summary.lost),
         ("reports stored twice", summary.stored_twice),
@@ -97,6 +111,10 @@ def _rendered(summary: Summary) -> RenderableType:
         ("devices unfinished", summary.unfinished),
     ):
         parts.extend(_verdict(name, cases))
+    if summary.virtual is not None:
+        parts += virtual_lines(summary.virtual)
+    if summary.on_the_way:
+        parts.append(Text(f"{summary.on_the_way} reports were on their way when it was stopped"))
     if summary.forgotten:
         parts.append(
             Text(f"{summary.forgotten} stored reports are older than what the journals hold")

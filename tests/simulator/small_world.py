@@ -8,8 +8,9 @@ from agent.core.effects import RunStep
 from agent.core.events import DeviceFacts, Limits
 from agent.wire.vocabulary import Context, EnrollmentType, ItemKind, Variant
 from simulator.draws import Draws
-from simulator.endpoint_model import EndpointModel, Habitat
+from simulator.endpoint_model import EndpointModel
 from simulator.ground_truth import GroundTruth
+from simulator.habitat import Habitat
 from simulator.person import SimulatedPerson
 from simulator.scenario import CatalogueItem, Network, Person, Step
 

@@ -52,7 +52,8 @@ def test_whatif_prints_a_table_for_people() -> None:
     code, out, _ = call("whatif", COMPANY, "--devices", "20", "--jobs", "1")
     assert code == 0
     assert "20 devices, seed 2026" in out
-    assert "The gate waited last for" in out
+    assert "The gate waited for" in out
+    assert max(len(line) for line in out.splitlines() if "esp-sim whatif" not in line) <= 80
     assert "Standard" not in out
 
 
@@ -60,7 +61,7 @@ def test_whatif_has_a_row_for_each_variant_of_a_type() -> None:
     path = str(SHIPPED / "variants.toml")
     code, out, _ = call("whatif", path, "--devices", "40", "--jobs", "1")
     assert code == 0
-    for words in ("Standard", "Hybrid join", "Self deploying", "Fully managed", "Dedicated"):
+    for words in ("Standard", "Hybrid join", "Self-deploying", "Fully managed", "Dedicated"):
         assert f"  {words}" in out
 
 

@@ -35,7 +35,7 @@ from agent.wire.vocabulary import (
 from simulator.device import VirtualDevice
 from simulator.population import simulated_device
 from simulator.rollout import Rollout
-from simulator.scenario import DeviceHardware, Scenario
+from simulator.scenario import HardwareClass, Scenario
 from simulator.scenario_file import read_scenario
 
 BASE = """
@@ -207,18 +207,18 @@ def test_a_step_that_hangs_times_setup_out(kind: EnrollmentType) -> None:
 
 @pytest.mark.parametrize("kind", EnrollmentType)
 @pytest.mark.parametrize(
-    ("admission", "expected"),
+    ("admission", "person", "expected"),
     [
-        ("device_limit_share = 1", FailureKind.DEVICE_LIMIT_EXCEEDED),
-        ("different_user_share = 1", FailureKind.DIFFERENT_USER),
-        ("minimum_os = {{ {type} = '13' }}", FailureKind.OS_NOT_SUPPORTED),
+        ("device_limit = 2", "other_devices = { 2 = 1 }", FailureKind.DEVICE_LIMIT_EXCEEDED),
+        ("reused = 1\nnot_released = 1", "", FailureKind.DIFFERENT_USER),
+        ("minimum_os = {{ {type} = '13' }}", "", FailureKind.OS_NOT_SUPPORTED),
     ],
 )
 def test_a_refused_device_installs_nothing(
-    kind: EnrollmentType, admission: str, expected: FailureKind
+    kind: EnrollmentType, admission: str, person: str, expected: FailureKind
 ) -> None:
     extra = "\n[admission]\n" + admission.format(type=kind.value)
-    record = Record(scenario_of(kind, extra=extra))
+    record = Record(scenario_of(kind, extra=extra, person=person))
     assert record.states == [EndState.REFUSED]
     assert record.ends[0].failure is not None
     assert record.ends[0].failure.kind is expected
@@ -338,6 +338,12 @@ def as_variant(scenario: Scenario, variant: Variant, **more: object) -> Scenario
     """The same scenario with devices that come in this way."""
     population = scenario.population[0].model_copy(update={"variant": variant, **more})
     return scenario.model_copy(update={"population": (population,)})
+
+
+def with_hardware(scenario: Scenario, hardware: HardwareClass) -> Scenario:
+    """The same scenario with devices that are made of this."""
+    population = scenario.population[0].model_copy(update={"hardware": {"made": 1.0}})
+    return scenario.model_copy(update={"hardware": {"made": hardware}, "population": (population,)})
 
 
 def runs_of(record: Record, item: str) -> list[tuple[int, StepFinished]]:
@@ -498,8 +504,9 @@ def test_a_newer_app_takes_the_older_ones_place_where_the_device_is_fit_for_it(
     hardware: Hardware | None, installed: str, skipped: str, state: ItemState
 ) -> None:
     scenario = scenario_of(EnrollmentType.WINDOWS_MANUAL, extra=NEWER)
-    made = None if hardware is None else DeviceHardware(**asdict(hardware))
-    record = Record(as_variant(scenario, Variant.STANDARD, hardware=made))
+    if hardware is not None:
+        scenario = with_hardware(scenario, HardwareClass(**asdict(hardware)))
+    record = Record(scenario)
     assert record.states == [EndState.SUCCEEDED]
     assert changes_of(record, installed)[-1].state is state
     assert changes_of(record, skipped)[-1].state is ItemState.SKIPPED

@@ -15,6 +15,7 @@ from agent.core.effects import (
 )
 from agent.core.events import (
     AttemptBegan,
+    Limits,
     PersonActed,
     PersonChose,
     Restarted,
@@ -35,8 +36,9 @@ from agent.wire.vocabulary import (
     Variant,
 )
 from simulator.draws import Draws
-from simulator.endpoint_model import EndpointModel, Scheduled
+from simulator.endpoint_model import EndpointModel
 from simulator.ground_truth import GROUND_TRUTH_CODEC, GroundTruth
+from simulator.habitat import Habitat
 from simulator.person import SimulatedPerson
 from simulator.scenario import (
     CatalogueItem,
@@ -47,7 +49,8 @@ from simulator.scenario import (
     ScreenHabits,
     Step,
 )
-from tests.simulator.small_world import make_model, make_step
+from simulator.step_events import Scheduled
+from tests.simulator.small_world import facts_of, make_model, make_step
 
 VPN = CatalogueItem(id="vpn", name="VPN", size_mb=100, time=Duration(median_s=60, spread=1))
 
@@ -505,3 +508,138 @@ def test_a_device_that_was_reset_too_often_is_left_alone() -> None:
         answered.append(len(model.act(ask, number * 10**7)))
         model.act(ResetDevice(), number * 10**7 + 10**6)
     assert answered == [1, 1, 1, 0, 0]
+
+
+def on(
+    hardware: str, pace: float, item: CatalogueItem, network: Network | None = None
+) -> EndpointModel:
+    """A device of this hardware class with one item."""
+    habitat = Habitat(
+        {item.id: item}, {}, network or Network(), 100, pace=pace, hardware_class=hardware
+    )
+    return EndpointModel(
+        facts_of(EnrollmentType.WINDOWS_AUTOPILOT),
+        habitat,
+        Draws(1, 0),
+        GroundTruth(),
+        limits=Limits(),
+        new_id=lambda: "again",
+    )
+
+
+def test_a_fault_may_be_of_some_hardware_only() -> None:
+    flaky = broken("not_detected", hardware=("old",))
+    assert finish(on("old", 1, flaky).act(make_step("vpn"), 0))[1].detected is False
+    assert finish(on("new", 1, flaky).act(make_step("vpn"), 0))[1].detected is True
+
+
+def test_slow_hardware_takes_longer_to_detect_and_to_install_but_not_to_download() -> None:
+    for pace in (1, 0.5):
+        model = on("some", pace, VPN.model_copy(update={"size_mb": 100}))
+        schedule = model.act(make_step("vpn", size_bytes=12_500_000), 0)
+        states = [e.state for _, e in schedule if isinstance(e, StepMoved)]
+        installing_ms = schedule[states.index(ItemState.INSTALLING)][0]
+        done_ms, _ = finish(schedule)
+        assert done_ms - installing_ms == 60_000 / pace
+        assert installing_ms == pytest.approx(1_000, rel=0.6)
+        found = model.act(make_step("vpn", run=2, detect_first=True), done_ms)
+        assert finish(found)[0] - done_ms == 2_000 / pace
+
+
+def test_a_weak_line_fails_again_and_again() -> None:
+    weak = Network(weak=1, weak_failure=1)
+    model = on("some", 1, VPN, weak)
+    for run in range(1, 5):
+        failed = finish(model.act(make_step("vpn", run=run), run * 10**6))[1]
+        assert failed.failure is FailureKind.NETWORK_TIMEOUT
+    good = on("some", 1, VPN, Network(weak=0, weak_failure=1))
+    assert finish(good.act(make_step("vpn"), 0))[1].result is StepResult.COMPLETED
+
+
+class NotedLine:
+    """Notes what a model wants of the line that it shares."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int, float, int, int | None]] = []
+        self.cancelled: list[tuple[str, int]] = []
+
+    def begin(
+        self,
+        item: str,
+        size_bytes: int,
+        megabits_per_second: float,
+        at_ms: int,
+        *,
+        breaks_after_ms: int | None = None,
+    ) -> None:
+        self.begun.append((item, size_bytes, megabits_per_second, at_ms, breaks_after_ms))
+
+    def cancel(self, item: str, at_ms: int) -> None:
+        self.cancelled.append((item, at_ms))
+
+
+def sharing(line: NotedLine, item: CatalogueItem = VPN) -> EndpointModel:
+    habitat = Habitat({item.id: item}, {}, Network(failure_after=Duration(median_s=5)), 100)
+    return EndpointModel(
+        facts_of(EnrollmentType.WINDOWS_AUTOPILOT),
+        habitat,
+        Draws(1, 0),
+        GroundTruth(),
+        limits=Limits(),
+        new_id=lambda: "again",
+        line=line,
+    )
+
+
+SHARED = make_step("vpn", size_bytes=1_000)
+
+
+def test_on_a_shared_line_the_installer_begins_when_the_line_says_that_all_is_there() -> None:
+    line = NotedLine()
+    model = sharing(line)
+    ((began_ms, began),) = model.act(SHARED, 1_000)
+    assert isinstance(began, StepMoved)
+    assert (began_ms, began.state, began.percent) == (1_000, ItemState.DOWNLOADING, 0)
+    assert line.begun[0][:2] == ("vpn", 1_000)
+    assert line.begun[0][3:] == (1_000, None)
+    ((half_ms, half),) = model.downloaded("vpn", 50, 77_000, broke=False)
+    assert isinstance(half, StepMoved)
+    assert (half_ms, half.state, half.percent) == (77_000, ItemState.DOWNLOADING, 50)
+    assert not model.truth.is_present("vpn", 10**9)
+    done_ms, done = finish(model.downloaded("vpn", 100, 90_000, broke=False))
+    assert (done_ms, done.detected) == (150_000, True)
+    assert model.truth.is_present("vpn", 150_000)
+
+
+def test_a_stopped_step_leaves_the_shared_line_once() -> None:
+    line = NotedLine()
+    model = sharing(line)
+    model.act(SHARED, 0)
+    model.act(CancelStep(item="vpn", run=1), 3_000)
+    model.act(make_step("vpn", run=2, size_bytes=1_000), 5_000)
+    assert line.cancelled == [("vpn", 3_000)]
+    model.act(ResetDevice(), 8_000)
+    assert line.cancelled == [("vpn", 3_000), ("vpn", 8_000)]
+
+
+def test_a_download_that_the_network_fails_is_broken_off_by_the_line() -> None:
+    line = NotedLine()
+    model = sharing(line, broken("network_timeout"))
+    model.act(SHARED, 0)
+    breaks_after_ms = line.begun[0][4]
+    assert breaks_after_ms is not None
+    ((at_ms, failed),) = model.downloaded("vpn", 25, breaks_after_ms, broke=True)
+    assert isinstance(failed, StepFinished)
+    assert (at_ms, failed.failure) == (breaks_after_ms, FailureKind.NETWORK_TIMEOUT)
+
+
+def test_a_try_that_the_network_fails_after_its_download_fails_when_it_would_have() -> None:
+    line = NotedLine()
+    model = sharing(line, broken("network_timeout"))
+    model.act(SHARED, 0)
+    breaks_after_ms = line.begun[0][4]
+    assert breaks_after_ms is not None
+    assert model.downloaded("vpn", 75, 50, broke=False)
+    ((at_ms, failed),) = model.downloaded("vpn", 100, 100, broke=False)
+    assert isinstance(failed, StepFinished)
+    assert (at_ms, failed.failure) == (breaks_after_ms, FailureKind.NETWORK_TIMEOUT)

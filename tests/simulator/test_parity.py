@@ -8,13 +8,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agent.core.batch import Batch
 from agent.core.effects import AskPerson, CollectLogs, Effect, EndpointEffect, RunStep
 from agent.core.effects import Report as ReportFact
 from agent.core.events import Event
 from agent.core.flows import FLOWS
 from agent.core.outbox import KeepReport, OutboxState
 from agent.runtime.driver import LOCAL_STORE, Driver, DriverOptions
-from agent.runtime.ports import Batch, DeviceReport, JournalState, SignatureRefused
+from agent.runtime.ports import (
+    DeviceReport,
+    JournalState,
+    SignatureRefused,
+)
 from agent.wire.assignment import Admitted, Assignment, Refused
 from agent.wire.events import AttemptEnded, AttemptStarted, LogsCollected, Report
 from agent.wire.vocabulary import EndState
@@ -147,6 +152,9 @@ class LocalDecision:
 
     def again(self) -> None:
         return None
+
+    def ended(self, ended: AttemptEnded) -> None:
+        pass
 
 
 def decision_for(script: Script) -> Admitted | Refused:

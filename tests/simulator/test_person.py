@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 from agent.core.effects import AskPerson, OfferChoices
-from agent.core.events import PersonActed, PersonChose
+from agent.core.events import HOUR_MS, MINUTE_MS, PersonActed, PersonChose
 from agent.wire.vocabulary import Choice, PersonAction
 from simulator.draws import Draws
 from simulator.person import SILENCE_MS, Answer, Pick, Return, SimulatedPerson
-from simulator.scenario import Duration, ErrorHabits, Person, ScreenHabits
+from simulator.scenario import Duration, ErrorHabits, Person, ScreenHabits, WorkingHours
 
 SHOW = AskPerson(
     "show_profile",
@@ -147,3 +149,85 @@ def test_a_person_resets_only_so_often() -> None:
     picks = [len(someone.offered(ERROR, 0, resets)) for resets in range(5)]
     assert picks == [1, 1, 0, 0, 0]
     assert [someone.has_had_enough(resets) for resets in range(5)] == [False] * 3 + [True] * 2
+
+
+SIGN_IN = AskPerson("sign_in", "sign_in", (PersonAction.PROCEED,))
+OFFICE = WorkingHours(begin="09:00", end="18:00")
+
+
+def working(week_ms: int, **habits: object) -> SimulatedPerson:
+    """Somebody in an office, with a device that was switched on at this time of the week."""
+    known = Person.model_validate({"silent": 0, "hours": OFFICE, **habits})
+    return SimulatedPerson(known, Draws(1, 0), week_ms=week_ms)
+
+
+def test_whoever_is_asked_after_hours_answers_the_next_morning() -> None:
+    quick = Duration(median_s=120, spread=1)
+    (answer,) = working(17 * HOUR_MS, answer=quick).asked(SIGN_IN, HOUR_MS + 5 * MINUTE_MS)
+    assert 17 * HOUR_MS + answer.at_ms == 33 * HOUR_MS + 2 * MINUTE_MS
+    (answer,) = working(17 * HOUR_MS, answer=quick).asked(SIGN_IN, 5 * MINUTE_MS)
+    assert answer.at_ms == 7 * MINUTE_MS
+
+
+def test_what_was_not_finished_in_the_evening_is_finished_in_the_morning() -> None:
+    slow = Duration(median_s=600, spread=1)
+    (answer,) = working(0, answer=slow).asked(SIGN_IN, 18 * HOUR_MS - 4 * MINUTE_MS)
+    assert answer.at_ms == 33 * HOUR_MS + 6 * MINUTE_MS
+
+
+def test_whoever_goes_home_before_a_screen_that_gives_up_begins_anew_in_the_morning() -> None:
+    """Thirty minutes of silence end an enrollment in the Company Portal, and nobody answers what is over."""
+    quick = Duration(median_s=120, spread=1)
+    evening_ms = 18 * HOUR_MS - MINUTE_MS
+    (back,) = working(evening_ms, answer=quick, returns=0).asked(SHOW, 0)
+    assert isinstance(back, Return)
+    assert evening_ms + back.at_ms == 33 * HOUR_MS + MINUTE_MS
+    assert working(evening_ms, answer=quick, returns_max=0).asked(SHOW, 0) == ()
+
+
+def test_nobody_is_at_an_error_screen_or_comes_back_on_a_weekend() -> None:
+    friday_evening_ms = (4 * 24 + 20) * HOUR_MS
+    monday_ms = 7 * 24 * HOUR_MS
+    habits = ErrorHabits(
+        answer=Duration(median_s=60, spread=1), retries_one_item=0, collects_logs=1
+    )
+    offer = OfferChoices((*ALL, Choice.COLLECT_LOGS), ("vpn",), error=True)
+    logs, retry = working(friday_evening_ms, error_screen=habits).offered(offer, 0)
+    assert friday_evening_ms + logs.at_ms == monday_ms + 9 * HOUR_MS + 30_000
+    assert friday_evening_ms + retry.at_ms == monday_ms + 9 * HOUR_MS + 60_000
+    away = {"silent": 1, "returns": 1, "return_after": Duration(median_s=3600, spread=1)}
+    (back,) = working(friday_evening_ms, **away).asked(SHOW, 0)
+    assert friday_evening_ms + back.at_ms == monday_ms + 9 * HOUR_MS
+
+
+def test_reading_takes_as_long_as_the_screens_text_is() -> None:
+    """Nineteen words of title and text, or as many as the organization's own terms have."""
+    quick: dict[str, Any] = {"answer": Duration(median_s=1, spread=1), "words_per_minute": 60}
+    (answer,) = person(**quick).asked(SIGN_IN, 0)
+    assert answer.at_ms == 20_000
+    screens = {"sign_in": ScreenHabits(words=600)}
+    (answer,) = person(**quick, screens=screens).asked(SIGN_IN, 0)
+    assert answer.at_ms == 601_000
+
+
+def test_patience_at_the_error_screen_ends() -> None:
+    habits = ErrorHabits(
+        answer=Duration(median_s=60, spread=1),
+        patience=Duration(median_s=600, spread=1),
+        retries=20,
+        retries_one_item=0,
+        collects_logs=0,
+        then={"reset_device": 1},
+    )
+    tired = person(error_screen=habits)
+    choices = [
+        pick.event.choice
+        for at_ms in (0, 300_000, 540_000, 541_000)
+        for pick in tired.offered(ERROR, at_ms)
+        if isinstance(pick, Pick)
+    ]
+    assert choices == [*[Choice.TRY_AGAIN] * 3, Choice.RESET_DEVICE]
+    tired.came_back()
+    (pick,) = tired.offered(ERROR, 900_000)
+    assert isinstance(pick, Pick)
+    assert pick.event.choice is Choice.TRY_AGAIN

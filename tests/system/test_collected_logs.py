@@ -130,7 +130,7 @@ def test_devices_of_a_live_fleet_write_archives_of_themselves_alone(tmp_path: Pa
     assert (figures["events_lost"], figures["unfinished"]) == (0, 0), ran.stderr
     told = {
         device: Path(entry.event.path)
-        for device, entry in iterate_entries(data / "fleet.journal.sqlite3")
+        for device, entry in iterate_entries(data / "worker-1.journal.sqlite3")
         if isinstance(entry.event, LogsCollected)
     }
     assert len(told) == 3

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.batch import Batch, Entry
 from agent.core.effects import AskPerson, EndpointEffect, SetGate
 from agent.core.events import AttemptBegan, Event, Limits, StepFinished, StepResult
 from agent.core.outbox import MarkAcknowledged, NumberReport
 from agent.journal import open_journal
-from agent.runtime.ports import Batch, Entry
 from agent.wire.identity import TrustedKey
 from agent.wire.vocabulary import Gate, GateCause, PersonAction
 from simulator.endpoint import FleetEndpoint, kept_truth
 from simulator.live.chaos import outcomes_of
-from simulator.live.chaos_worker import WorkerPlan, planned_devices
+from simulator.live.worker import WorkerPlan, planned_devices
 from simulator.population import simulated_device
 from simulator.rollout import Rollout
 from simulator.scenario_file import SHIPPED, load_scenario

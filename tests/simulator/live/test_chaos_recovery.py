@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.batch import Batch
 from agent.core.outbox import KeepReport, MarkAcknowledged, NumberReport
 from agent.journal import SqliteJournal, open_journal
-from agent.runtime.ports import Batch
 from simulator.live.chaos_faults import Fault, FaultKind
 from simulator.live.chaos_recovery import Felt, Recoveries, Standing, standings
 from tests.agent.journal.test_conformance import keep

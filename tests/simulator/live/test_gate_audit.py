@@ -21,8 +21,9 @@ from agent.wire.vocabulary import (
     ItemKind,
     Variant,
 )
+from simulator.blocking import blocking_items
 from simulator.ground_truth import Chosen, GateSet, GroundTruth
-from simulator.live.gate_audit import Told, Wanted, blocking_items, violations
+from simulator.live.gate_audit import Told, Wanted, violations
 from tests.simulator.small_world import facts_of
 
 FACTS = facts_of(EnrollmentType.WINDOWS_AUTOPILOT)

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from agent.wire.vocabulary import EndState, EnrollmentType
-from simulator.cli import conclude
 from simulator.live.delivery_audit import ReportKey, compare
+from simulator.live.run_command import conclude
 from simulator.live.summary import DeviceEnd, Summary, print_summary
 
 GOOD = Summary(
@@ -80,6 +80,7 @@ def test_a_good_run_ends_with_0_and_the_agreed_object(capsys: pytest.CaptureFixt
         "gate_violations": 0,
         "unfinished": 0,
         "seconds": 1.25,
+        "events_on_the_way": 0,
     }
 
 
