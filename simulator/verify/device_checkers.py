@@ -251,11 +251,13 @@ class GateSafety(Checker):
         self._facts = {p.device: p.facts for p in plan.devices}
 
     def booted(self, device: str, kept: Kept, running_ms: int) -> None:
-        """An older copy goes on with the assignment that it knows, and with the exit that it was left by."""
+        """An older copy goes on with the assignment, the choices and the exit that it knows."""
         self._admitted[device] = None
+        self._chosen[device].clear()
         self._has_used_exit.discard(device)
         for entry in kept.entries:
             self._heard(device, entry.event)
+            self._chose(device, entry.event)
 
     def took(
         self, device: str, at_ms: int, event: Event, effects: Sequence[Effect], refusal: str | None
@@ -263,6 +265,9 @@ class GateSafety(Checker):
         """See `Checker`."""
         if refusal is None:
             self._heard(device, event)
+        self._chose(device, event)
+
+    def _chose(self, device: str, event: Event) -> None:
         match event:
             case AttemptBegan():
                 self._chosen[device].clear()
@@ -425,21 +430,30 @@ class LookedFor(Checker):
 
 
 class DependenciesFirst(Checker):
-    """Nothing is installed before what it depends on is there."""
+    """Nothing is installed before what it depends on is there, but for what a copy older than a wipe takes for there."""
 
     name = "dependencies first"
 
     def __init__(self, plan: WorldPlan) -> None:
         super().__init__(plan)
+        self._wiped: set[str] = set()
+        self._excused: set[str] = set()
         self._needs: dict[tuple[str, str], tuple[str, ...]] = {}
         for device in plan.devices:
             asked = for_device(device.facts, device.refreshed)
             for item in () if asked is None else asked.items:
                 self._needs[device.device, item.id] = item.depends_on
 
+    def journal_restored(self, device: str) -> None:
+        """The copy may be of a time before the wipe."""
+        if device in self._wiped:
+            self._excused.add(device)
+
     def acted(self, device: str, at_ms: int, effect: EndpointEffect, truth: GroundTruth) -> None:
         """See `Checker`."""
-        if isinstance(effect, RunStep):
+        if isinstance(effect, ResetDevice):
+            self._wiped.add(device)
+        elif isinstance(effect, RunStep) and device not in self._excused:
             for needed in self._needs.get((device, effect.item), ()):
                 if not truth.is_present(needed, at_ms):
                     raise self.violated(f"{device} installs '{effect.item}' before '{needed}'")
