@@ -13,6 +13,7 @@ from simulator.device import COLLECTOR_ANSWERS_MS, Register, VirtualCollector, V
 from simulator.population import Cohort, SimulatedDevice, devices_of
 from simulator.rollout import Rollout
 from simulator.site import DeviceLine, SharedLine
+from simulator.step_events import PERCENTS
 
 
 class Observer(Protocol):
@@ -34,19 +35,21 @@ def enroll_cohort(
     observe: Callable[[VirtualDevice], Observer],
     *,
     answer_ms: int = COLLECTOR_ANSWERS_MS,
+    percents: Sequence[int] = PERCENTS,
 ) -> None:
     """Enroll the devices of one cohort.
 
     Args:
         observe: makes an observer for each device before it is switched on.
         answer_ms: how long the collector takes to answer.
+        percents: what apps say of their progress within a state; nobody who only counts has to hear it.
     """
     for coupled in _coupled(devices_of(rollout.scenario, seed, cohort)):
         if _matter_to_each_other(coupled, rollout.scenario.admission.device_limit):
-            _Together(rollout, coupled, answer_ms).run(observe)
+            _Together(rollout, coupled, answer_ms, percents).run(observe)
             continue
         for simulated in coupled:
-            device = VirtualDevice(rollout, simulated, answer_ms=answer_ms)
+            device = VirtualDevice(rollout, simulated, answer_ms=answer_ms, percents=percents)
             observer = observe(device)
             device.run(observer.watch)
             observer.close()
@@ -69,7 +72,11 @@ class _Together:
     """Devices on one heap, by the site's time: each is on it once, with the time of its next input."""
 
     def __init__(
-        self, rollout: Rollout, devices: Sequence[SimulatedDevice], answer_ms: int
+        self,
+        rollout: Rollout,
+        devices: Sequence[SimulatedDevice],
+        answer_ms: int,
+        percents: Sequence[int],
     ) -> None:
         site = devices[0].site
         shared = site is not None and devices[0].shares_a_line
@@ -86,7 +93,14 @@ class _Together:
                 self._ends.append(end)
             collector = VirtualCollector(rollout, device, register)
             self._devices.append(
-                VirtualDevice(rollout, device, collector=collector, answer_ms=answer_ms, line=end)
+                VirtualDevice(
+                    rollout,
+                    device,
+                    collector=collector,
+                    answer_ms=answer_ms,
+                    line=end,
+                    percents=percents,
+                )
             )
 
     def run(self, observe: Callable[[VirtualDevice], Observer]) -> None:

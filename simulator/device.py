@@ -35,7 +35,7 @@ from simulator.kernel import Kernel
 from simulator.person import SimulatedPerson
 from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout
-from simulator.step_events import Scheduled
+from simulator.step_events import PERCENTS, Scheduled
 
 COLLECTOR_ANSWERS_MS: Final = 1_500
 EVENTS_MAX: Final = 200_000
@@ -151,6 +151,7 @@ class VirtualDevice:
         collector: AnswersAttempts | None = None,
         answer_ms: int = COLLECTOR_ANSWERS_MS,
         line: Line | None = None,
+        percents: Sequence[int] = PERCENTS,
     ) -> None:
         self.device = device
         self.truth = GroundTruth()
@@ -172,6 +173,7 @@ class VirtualDevice:
             new_id=self._new_attempt,
             person=SimulatedPerson(device.person, device.draws, week_ms=device.week_ms),
             line=line,
+            percents=percents,
         )
 
     @property

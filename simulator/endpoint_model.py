@@ -34,6 +34,7 @@ from simulator.habitat import Habitat
 from simulator.person import Answer, Pick, Reaction, Return, SimulatedPerson
 from simulator.scenario import Duration, Fault
 from simulator.step_events import (
+    PERCENTS,
     WINDOWS,
     Scheduled,
     breaks_off,
@@ -92,7 +93,8 @@ class EndpointModel:
     """One simulated device: each effect gets its answer as events with their times.
 
     It keeps the ground truth. A `person` of None leaves screens and choices to a real person; a `line` of None leaves
-    the device its own line, on which every download's time is known when it begins.
+    the device its own line, on which every download's time is known when it begins. `percents` is what apps say of
+    their progress within a state; nothing depends on it but what the page shows.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class EndpointModel:
         new_id: Callable[[], str],
         person: SimulatedPerson | None = None,
         line: Line | None = None,
+        percents: Sequence[int] = PERCENTS,
     ) -> None:
         self.facts = facts
         self.truth = truth
@@ -115,6 +118,7 @@ class EndpointModel:
         self._new_id = new_id
         self._person = person
         self._line = line
+        self._percents = percents
         self._running: dict[str, RunStep] = {}
         self._downloading: dict[str, _Downloading] = {}
         network = habitat.network
@@ -216,7 +220,7 @@ class EndpointModel:
             work_ms = self._work_ms(step, at_ms + download_ms, number)
             return self._broken_off(step, at_ms, download_ms + work_ms, number, fault)
         return (
-            *download_moves(step, at_ms, download_ms),
+            *download_moves(step, at_ms, download_ms, self._percents),
             *self._install(step, at_ms + download_ms, number, fault),
         )
 
@@ -228,7 +232,7 @@ class EndpointModel:
         work_ms = removals_ms + self._draw(self._time(step), "time", step.item, number)
         for old in step.replaces:
             self.truth.disappears(old, at_ms + removals_ms)
-        moves = tuple(install_moves(step, at_ms, work_ms))
+        moves = tuple(install_moves(step, at_ms, work_ms, self._percents))
         done_ms = at_ms + work_ms
         if fault is None:
             self.truth.appears(step.item, done_ms)
@@ -262,6 +266,8 @@ class EndpointModel:
         download = self._downloading[item]
         step, fault = download.step, download.fault
         if percent < 100 and not broke:
+            if percent not in self._percents:
+                return ()
             return tuple(tick(step, ItemState.DOWNLOADING, at_ms, percent))
         del self._downloading[item]
         if broke:

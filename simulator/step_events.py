@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeGuard
 
@@ -14,8 +14,8 @@ from simulator.scenario import Fault
 Scheduled = tuple[int, Event]
 """An event with the device time at which it happens, in milliseconds."""
 
-PERCENT_TICKS: Final = (25, 50, 75)
-_ALL_TICKS: Final = (0, *PERCENT_TICKS)
+PERCENTS: Final = (25, 50, 75)
+"""Of a download and of an installation: what an app says on its way, for whoever looks at the page."""
 
 WINDOWS: Final = frozenset({EnrollmentType.WINDOWS_AUTOPILOT, EnrollmentType.WINDOWS_MANUAL})
 _APPLE: Final = frozenset({EnrollmentType.MACOS_ADE, EnrollmentType.IOS})
@@ -38,34 +38,43 @@ def breaks_off(fault: Fault | None) -> TypeGuard[Fault]:
 
 
 def download_moves(
-    step: RunStep, at_ms: int, download_ms: int, *, is_timed: bool = True
+    step: RunStep,
+    at_ms: int,
+    download_ms: int,
+    percents: Sequence[int] = PERCENTS,
+    *,
+    is_timed: bool = True,
 ) -> Iterable[Scheduled]:
     """What a step says of itself while it downloads; only its begin when nobody knows how long it takes."""
     if step.kind is not ItemKind.APP:
         return ((at_ms, _moved(step.item, step.run, ItemState.INSTALLING)),)
     if not is_timed:
         return tick(step, ItemState.DOWNLOADING, at_ms, 0)
-    return _ticks(step, ItemState.DOWNLOADING, at_ms, download_ms)
+    return _ticks(step, ItemState.DOWNLOADING, at_ms, download_ms, percents)
 
 
-def install_moves(step: RunStep, at_ms: int, work_ms: int) -> Iterable[Scheduled]:
+def install_moves(
+    step: RunStep, at_ms: int, work_ms: int, percents: Sequence[int] = PERCENTS
+) -> Iterable[Scheduled]:
     """What an app says of itself from the end of its download on."""
     if step.kind is not ItemKind.APP:
         return ()
     installing_ms = work_ms * 9 // 10
     verifying = _moved(step.item, step.run, ItemState.VERIFYING)
-    ticks = _ticks(step, ItemState.INSTALLING, at_ms, installing_ms)
+    ticks = _ticks(step, ItemState.INSTALLING, at_ms, installing_ms, percents)
     return (*ticks, (at_ms + installing_ms, verifying))
 
 
-def _ticks(step: RunStep, state: ItemState, begin_ms: int, length_ms: int) -> Iterable[Scheduled]:
+def _ticks(
+    step: RunStep, state: ItemState, begin_ms: int, length_ms: int, percents: Sequence[int]
+) -> Iterable[Scheduled]:
     """What an app says on its way through a state; nothing where it takes no time."""
     if length_ms <= 0:
         return ()
     item, run = step.item, step.run
     return [
         (begin_ms + length_ms * percent // 100, _moved(item, run, state, percent))
-        for percent in _ALL_TICKS
+        for percent in (0, *percents)
     ]
 
 

@@ -135,7 +135,7 @@ def _lives(
     begin, end = blocks[0].first, blocks[-1].first + blocks[-1].count
     for cohort in cohorts(scenario, seed, end):
         if cohort.first >= begin:
-            enroll_cohort(rollout, seed, cohort, observe)
+            enroll_cohort(rollout, seed, cohort, observe, percents=())
             for index, (device, observer) in observers.items():
                 line = cohort.number if device.shares_a_line else None
                 found[index] = Lived(observer.outcome, line, device.facts.user)

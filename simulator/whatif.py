@@ -30,7 +30,7 @@ def run_cohorts(scenario: Scenario, seed: int, cohorts: Sequence[Cohort]) -> Tal
     """Enroll the devices of some cohorts, one cohort after another."""
     rollout, tally = Rollout(scenario), Tally()
     for cohort in cohorts:
-        enroll_cohort(rollout, seed, cohort, lambda device: DeviceTally(tally, device))
+        enroll_cohort(rollout, seed, cohort, lambda device: DeviceTally(tally, device), percents=())
     return tally
 
 

@@ -7,10 +7,14 @@ import pytest
 
 from agent.core.flows import FLOWS
 from agent.wire.vocabulary import EnrollmentType, Variant
-from simulator.population import COHORT, Cohort
+from simulator.cohort import enroll_cohort
+from simulator.counting import DeviceTally
+from simulator.population import COHORT, Cohort, cohorts
+from simulator.rollout import Rollout
 from simulator.scenario import Scenario, Users
 from simulator.scenario_file import SHIPPED, load_scenario
-from simulator.whatif import run_cohort, what_if
+from simulator.tally import Tally
+from simulator.whatif import run_cohort, run_cohorts, what_if
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +80,16 @@ def test_the_variants_of_a_type_add_up_to_it() -> None:
         for part in parts:
             ends.update(part["end_states"])
         assert ends == whole["end_states"]
+
+
+@pytest.mark.parametrize("name", ["company", "office", "variants", "demo"])
+def test_what_apps_say_of_their_progress_decides_nothing(name: str) -> None:
+    """What-if leaves the percents out: every figure but the number of reports is the same with them."""
+    scenario = load_scenario(SHIPPED / f"{name}.toml")
+    rollout, heard = Rollout(scenario), Tally()
+    fleet = cohorts(scenario, 11, 150)
+    for cohort in fleet:
+        enroll_cohort(rollout, 11, cohort, lambda device: DeviceTally(heard, device))
+    told, counted = heard.to_json(), run_cohorts(scenario, 11, fleet).to_json()
+    assert {key for key in told if told[key] != counted[key]} == {"events", "trace"}
+    assert heard.events > 1.1 * counted["events"]
