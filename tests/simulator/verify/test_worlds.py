@@ -19,7 +19,7 @@ from simulator.verify.report import CHUNK, verify
 from simulator.verify.run import run_world
 from tests.simulator.verify.mutants import JOURNALS_COME_BACK
 
-SEEDS = 60
+SEEDS = 200
 
 
 @pytest.fixture(scope="module")
