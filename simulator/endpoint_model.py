@@ -27,6 +27,7 @@ from agent.core.events import (
     StepResult,
 )
 from agent.core.flows import EXPIRIES
+from agent.core.shell import counted_reboot_ms
 from agent.wire.vocabulary import ItemKind, ItemState, Variant
 from simulator.draws import Draws
 from simulator.ground_truth import Asked, Chosen, GateSet, GroundTruth
@@ -46,8 +47,6 @@ from simulator.step_events import (
 from simulator.step_times import DIRECTORY_SECONDS
 
 REBOOT: Final = Duration(median_s=90, spread=1.3)
-REBOOT_MS_MAX: Final = 10 * 60_000
-"""A planned restart counts for ten minutes at most."""
 UNINSTALL: Final = Duration(median_s=25, spread=1.5)
 DIRECTORY: Final = Duration(median_s=DIRECTORY_SECONDS, spread=1.6)
 REGISTRATION: Final = Duration(median_s=20, spread=1.3)
@@ -433,7 +432,7 @@ class EndpointModel:
     def _reboot(self, at_ms: int) -> Sequence[Scheduled]:
         self.truth.reboots.append(at_ms)
         took_ms = self._draw(REBOOT, "reboot", "", len(self.truth.reboots))
-        return ((at_ms + min(took_ms, REBOOT_MS_MAX), Restarted(planned=True)),)
+        return ((at_ms + counted_reboot_ms(took_ms), Restarted(planned=True)),)
 
     def _draw(self, time: Duration, purpose: str, item: str, occurrence: int) -> int:
         return round(

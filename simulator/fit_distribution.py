@@ -68,11 +68,6 @@ class TimesFit:
             (math.log(max(after_s, SHORTEST_S)) - math.log(self.median_s)) / self._sigma
         )
 
-    def would_end(self, after_s: float) -> float:
-        """How likely it is that something cut off after this time would have ended."""
-        ends = (1 - self.never) * self.still_runs(after_s)
-        return ends / (ends + self.never) if ends + self.never > 0 else 0.0
-
     @property
     def _sigma(self) -> float:
         return max(math.log(self.spread), 1e-6)

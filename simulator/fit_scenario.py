@@ -24,7 +24,6 @@ from simulator.tally import NO_VERDICT
 DOWNLOAD_SPREAD: Final = 1.2
 """How far the downloads of one device differ, as the endpoint model draws them."""
 WEAK_ROUNDS: Final = 500
-WEAK_CASES_MIN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)

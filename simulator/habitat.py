@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -47,17 +47,6 @@ class Habitat:
             pace=device.hardware.pace,
             hardware_class=device.hardware_class,
         )
-
-    @property
-    def without_faults(self) -> Habitat:
-        """The same place on a good day."""
-        items = {
-            key: item.model_copy(update={"faults": (), "not_applicable": 0})
-            for key, item in self.items.items()
-        }
-        steps = {key: step.model_copy(update={"faults": ()}) for key, step in self.steps.items()}
-        network = self.network.model_copy(update={"failure": 0, "weak": 0})
-        return replace(self, items=items, steps=steps, network=network)
 
     def time(self, step: RunStep) -> Duration:
         """How long the step itself takes, without its download."""
