@@ -24,6 +24,8 @@ from tests.agent.journal.recording_disk import Record, recorded
 from tests.agent.runtime.test_driver import World, running, until
 
 NOBODY = 65_534
+SPEED = 100.0
+"""A disk takes real time, and a busy machine more of it: the hour of a phase is 36 s."""
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ async def test_an_agent_on_a_full_disk_says_so_keeps_the_gate_and_goes_on_when_t
     journal = open_journal(tmp_path / "journal.sqlite3")
     world.journal = journal  # type: ignore[assignment]
     world.endpoint.answers_prompts = False
-    driver = world.driver(connected=False, decision=admitted("portal", "office"))
+    driver = world.driver(speed=SPEED, connected=False, decision=admitted("portal", "office"))
     async with running(driver) as task, room_in_the_end(disk):
         gates = world.endpoint.gates
         before, _ = await until(driver, lambda p, _: p.prompt is not None and gates[-1] is p.gate)

@@ -29,7 +29,7 @@ from agent.core.events import (
 from agent.core.link import LinkLimits
 from agent.core.outbox import NumberReport, OutboxLimits
 from agent.core.pace import Patience
-from agent.runtime.clock import DeviceClock
+from agent.runtime.clock import DeviceClock, SteadyClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
 from agent.runtime.ports import (
     DeviceReport,
@@ -74,6 +74,11 @@ QUICK_OUTBOX = OutboxLimits(patience=Patience(late_ms=20, late_ms_max=100, repea
 SIGNER = Signer()
 
 
+def loop_s() -> float:
+    """Seconds of the running loop, which every clock of a driver here follows."""
+    return asyncio.get_running_loop().time()
+
+
 @dataclass
 class World:
     """A device with everything around it; `driver` builds a new agent for it."""
@@ -110,10 +115,11 @@ class World:
             self.options(**changes),
             self.endpoint,
             self.journal,
-            DeviceClock(speed),
+            DeviceClock(speed, monotonic=loop_s),
             JwsVerifier([SIGNER.trusted]),
             self.transport if connected else None,
             archive=self.archive,
+            steady=SteadyClock(monotonic=loop_s).now_ms,
         )
 
     def power_returns(self, cut_at: int | None = None) -> None:
@@ -313,7 +319,7 @@ def _tries(progress: Progress) -> int:
 
 async def test_running_time_goes_on_where_it_stood(world: World) -> None:
     world.endpoint.is_silent = True
-    driver = world.driver()
+    driver = world.driver(speed=5.0)
     async with running(driver):
         await until(driver, lambda p, _: p.phase is not None and p.attempt_ms > 5_000)
     stood_ms = world.kept.entries[-1].at_ms
@@ -523,9 +529,10 @@ async def test_a_missing_archive_is_told_with_the_reason_and_setup_goes_on(
             world.options(),
             world.endpoint,
             world.journal,
-            DeviceClock(SPEED),
+            DeviceClock(SPEED, monotonic=loop_s),
             JwsVerifier([SIGNER.trusted]),
             world.transport,
+            steady=SteadyClock(monotonic=loop_s).now_ms,
         )
     world.endpoint.answers_prompts = False
     world.endpoint.is_silent = True

@@ -22,7 +22,7 @@ from simulator.population import AGENT_VERSION, SimulatedDevice, cohorts, device
 from simulator.rollout import Rollout
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, read_scenario
-from tests.simulator.leaping_loop import LeapingLoop
+from tests.leaping_loop import LeapingLoop
 from tests.simulator.test_parity import (
     Distrust,
     MemoryJournal,
