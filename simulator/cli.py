@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from simulator.check_command import check
+from simulator.commands.check import check
+from simulator.commands.merge import merge
+from simulator.commands.new import new
+from simulator.commands.schema import schema
+from simulator.commands.whatif import whatif
 from simulator.live.chaos_command import chaos
 from simulator.live.fit_command import fit
 from simulator.live.run_command import run
-from simulator.merge_command import merge
-from simulator.new_command import new
-from simulator.schema_command import schema
 from simulator.verify.command import verify
-from simulator.whatif_command import whatif
 
 app = typer.Typer(
     name="esp-sim",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
-from typing import Protocol
+from typing import Final, Protocol
 
 from agent.core.effects import Effect
 from agent.core.events import Event
@@ -14,6 +16,20 @@ from simulator.population import Cohort, SimulatedDevice, devices_of
 from simulator.rollout import Rollout
 from simulator.site import DeviceLine, SharedLine
 from simulator.step_events import PERCENTS
+
+OBJECTS_BETWEEN_COLLECTIONS: Final = 200_000
+"""More than the devices of any task leave behind: what they consist of refers to itself in no circle."""
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for circles among objects rarely: devices by the thousand have none, and it looks at all of them."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class Observer(Protocol):
@@ -44,15 +60,16 @@ def enroll_cohort(
         answer_ms: how long the collector takes to answer.
         percents: what apps say of their progress within a state; nobody who only counts has to hear it.
     """
-    for coupled in _coupled(devices_of(rollout.scenario, seed, cohort)):
-        if _matter_to_each_other(coupled, rollout.scenario.admission.device_limit):
-            _Together(rollout, coupled, answer_ms, percents).run(observe)
-            continue
-        for simulated in coupled:
-            device = VirtualDevice(rollout, simulated, answer_ms=answer_ms, percents=percents)
-            observer = observe(device)
-            device.run(observer.watch)
-            observer.close()
+    with _rare_collections():
+        for coupled in _coupled(devices_of(rollout.scenario, seed, cohort)):
+            if _matter_to_each_other(coupled, rollout.scenario.admission.device_limit):
+                _Together(rollout, coupled, answer_ms, percents).run(observe)
+                continue
+            for simulated in coupled:
+                device = VirtualDevice(rollout, simulated, answer_ms=answer_ms, percents=percents)
+                observer = observe(device)
+                device.run(observer.watch)
+                observer.close()
 
 
 def _coupled(devices: Iterable[SimulatedDevice]) -> Iterator[Sequence[SimulatedDevice]]:

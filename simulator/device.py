@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
-from uuid import UUID
 
 from agent.core.effects import (
     AskForAssignment,
@@ -15,6 +14,7 @@ from agent.core.effects import (
     EndpointEffect,
     Report,
     ResetDevice,
+    RunStep,
 )
 from agent.core.enrollment import Enrollment
 from agent.core.events import (
@@ -29,13 +29,14 @@ from agent.wire.assignment import Admitted, Assignment
 from agent.wire.events import AttemptEnded, AttemptStarted
 from agent.wire.vocabulary import SUCCESS_STATES, EndState
 from collector.admission import decide
+from simulator.draws import Draws
 from simulator.endpoint_model import EndpointModel, Line
 from simulator.ground_truth import GroundTruth
 from simulator.kernel import Kernel
 from simulator.person import SimulatedPerson
 from simulator.population import SimulatedDevice
 from simulator.rollout import Rollout
-from simulator.step_events import PERCENTS, Scheduled
+from simulator.step_events import PERCENTS
 
 COLLECTOR_ANSWERS_MS: Final = 1_500
 EVENTS_MAX: Final = 200_000
@@ -43,8 +44,8 @@ EVENTS_MAX: Final = 200_000
 STORE: Final = "simulated-store"
 _ISSUED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
-OwnEffect = EndpointEffect | AskForAssignment | CollectLogs
-"""What happens on the device itself: all but the reports."""
+OtherEffect = EndpointEffect | AskForAssignment | CollectLogs
+"""What happens on the device itself, besides reports."""
 _CONCERN_THE_COLLECTOR: Final = frozenset({AttemptStarted, AttemptEnded})
 """Of a hundred reports these two."""
 
@@ -161,7 +162,8 @@ class VirtualDevice:
         self._collector = collector or VirtualCollector(rollout, device)
         self.answer_ms = answer_ms
         self._limits = rollout.limits
-        self._attempts = 0
+        # The model gets no way back to the device: what is no circle is gone as soon as nobody looks at it.
+        self._new_attempt = _AttemptIds(device.draws)
         self._inputs = 0
         self._watch: Watch | None = None
         self._model = EndpointModel(
@@ -184,8 +186,7 @@ class VirtualDevice:
     def run(self, watch: Watch | None = None) -> None:
         """Enroll; `watch` sees every input."""
         self.switch_on(watch)
-        went_on = self._went_on
-        while went_on():
+        while self._went_on():
             pass
 
     def switch_on(self, watch: Watch | None = None) -> None:
@@ -207,10 +208,10 @@ class VirtualDevice:
 
     def _went_on(self) -> bool:
         """Feed the next input, at the same time an event before a deadline; False when there is none."""
-        due_ms, deadline_ms = self._kernel.next_ms(), self._enrollment.next_deadline_ms()
-        if due_ms is not None and (deadline_ms is None or due_ms <= deadline_ms):
-            at_ms, event = self._kernel.take()
-            self._feed(event, at_ms)
+        deadline_ms = self._enrollment.next_deadline_ms()
+        due = self._kernel.take_by(deadline_ms)
+        if due is not None:
+            self._feed(due[1], due[0])
         elif deadline_ms is not None:
             self._feed(DeadlinePassed(), deadline_ms)
         else:
@@ -221,29 +222,32 @@ class VirtualDevice:
 
     def downloaded(self, item: str, percent: int, at_ms: int, *, broke: bool) -> None:
         """A download on the shared line came to so many percent, or broke off."""
-        self._schedule(self._model.downloaded(item, percent, at_ms, broke=broke))
+        self._kernel.put_all(self._model.downloaded(item, percent, at_ms, broke=broke))
 
     def _feed(self, event: Event, at_ms: int) -> None:
-        self.now_ms = max(self.now_ms, at_ms)
-        effects = self._enrollment.handle(event, self.now_ms)
+        now_ms = self.now_ms = max(self.now_ms, at_ms)
+        effects = self._enrollment.handle(event, now_ms)
         if self._watch is not None:
-            self._watch(self.now_ms, event, effects)
+            self._watch(now_ms, event, effects)
         for effect in effects:
-            if not isinstance(effect, Report):
+            # Most effects are reports, and nearly all others begin a step: for them no pattern is tried.
+            if isinstance(effect, Report):
+                if type(effect.body) in _CONCERN_THE_COLLECTOR:
+                    self._tell(effect)
+            elif isinstance(effect, RunStep):
+                self._kernel.put_all(self._model.run(effect, now_ms))
+            else:
                 self._carry_out(effect)
-            elif type(effect.body) in _CONCERN_THE_COLLECTOR:
-                self._tell(effect)
 
     def _tell(self, report: Report) -> None:
-        match report.body:
-            case AttemptStarted() as started:
-                self._answer(self._collector.started(started, report.attempt))
-            case AttemptEnded() as ended:
-                self._collector.ended(ended)
-            case _:
-                raise AssertionError(f"{report.body.kind} is none of the collector's business")
+        body = report.body
+        if type(body) is AttemptStarted:
+            self._answer(self._collector.started(body, report.attempt))
+        else:
+            assert type(body) is AttemptEnded, f"{body.kind} is none of the collector's business"
+            self._collector.ended(body)
 
-    def _carry_out(self, effect: OwnEffect) -> None:
+    def _carry_out(self, effect: OtherEffect) -> None:
         match effect:
             case AskForAssignment():
                 self._answer(self._collector.again())
@@ -262,11 +266,7 @@ class VirtualDevice:
                 self._endpoint(effect)
 
     def _endpoint(self, effect: EndpointEffect) -> None:
-        self._schedule(self._model.act(effect, self.now_ms))
-
-    def _schedule(self, events: Iterable[Scheduled]) -> None:
-        for at_ms, event in events:
-            self._kernel.put(at_ms, event)
+        self._kernel.put_all(self._model.act(effect, self.now_ms))
 
     def _answer(self, assignment: Assignment | None) -> None:
         if assignment is not None:
@@ -278,9 +278,20 @@ class VirtualDevice:
             attempt=self._new_attempt(), facts=self.device.facts, limits=self._limits
         )
 
-    def _new_attempt(self) -> str:
-        self._attempts += 1
-        return str(UUID(hex=self.device.draws.hex("attempt", self._attempts)))
+
+class _AttemptIds:
+    """The ids of a device's attempts, one after another."""
+
+    __slots__ = ("_draws", "_made")
+
+    def __init__(self, draws: Draws) -> None:
+        self._draws = draws
+        self._made = 0
+
+    def __call__(self) -> str:
+        self._made += 1
+        digits = self._draws.hex("attempt", self._made)
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def simulated_archive(device: str, at_ms: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from statistics import NormalDist
 from typing import Literal, TypeVar
@@ -12,6 +13,7 @@ T = TypeVar("T")
 
 _NORMAL = NormalDist()
 _SCALE = 2.0**-53
+_number_of = int.from_bytes
 _PLASTIC = 1.324717957244746
 """The root of x³ = x + 1. Multiples of its powers fill a square evenly, whatever their number, so that what is spread
 by one power stays independent of what is spread by the other (M. Roberts, "The unreasonable effectiveness of
@@ -34,8 +36,8 @@ class Draws:
     def uniform(self, purpose: str, item: str = "", occurrence: int = 0) -> float:
         """A number in [0, 1)."""
         draw = self._base.copy()
-        draw.update(f"\x1f{purpose}\x1f{item}\x1f{occurrence}".encode())
-        return (int.from_bytes(draw.digest(), "big") >> 11) * _SCALE
+        draw.update(_name(purpose, item, occurrence))
+        return (_number_of(draw.digest(), "big") >> 11) * _SCALE
 
     def chance(self, probability: float, purpose: str, item: str = "", occurrence: int = 0) -> bool:
         """True with this probability."""
@@ -65,6 +67,12 @@ class Draws:
         return blake2b(draw.digest(), digest_size=16).hexdigest()
 
 
+@lru_cache(maxsize=65_536)
+def _name(purpose: str, item: str, occurrence: int) -> bytes:
+    """The rest of a draw's name, which the devices of a fleet have in common."""
+    return f"\x1f{purpose}\x1f{item}\x1f{occurrence}".encode()
+
+
 def pick_at(position: float, weights: Mapping[T, float]) -> T:
     """The key that covers this position in [0, 1) when the weights lie side by side."""
     assert weights, "there has to be something to pick from"
@@ -86,4 +94,9 @@ def even_position(seed: int, index: int, purpose: Literal["population", "start"]
 
     A small fleet gets its share of every kind of device this way, and more devices change no earlier one.
     """
-    return (Draws(seed, "fleet").uniform(purpose) + index * _STEPS[purpose]) % 1.0
+    return (_first_position(seed, purpose) + index * _STEPS[purpose]) % 1.0
+
+
+@lru_cache(maxsize=64)
+def _first_position(seed: int, purpose: str) -> float:
+    return Draws(seed, "fleet").uniform(purpose)

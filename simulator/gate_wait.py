@@ -106,10 +106,15 @@ class GateWait:
         link: Link | None = None
         for effect in effects:
             if type(effect) is Report:
-                link = link or self._turn(at_ms, event, effects)
-                self._reported(effect.body, link)
+                if link is None:
+                    link = self._turn(at_ms, event, effects)
+                if type(effect.body) is ItemChanged:
+                    self._item_changed(effect.body, link)
+                else:
+                    self._reported(effect.body, link)
             elif type(effect) is OfferChoices and not effect.error:
-                link = link or self._turn(at_ms, event, effects)
+                if link is None:
+                    link = self._turn(at_ms, event, effects)
                 self._offered = link
 
     def _turn(self, at_ms: int, event: Event, effects: Sequence[Effect]) -> Link:
@@ -127,8 +132,10 @@ class GateWait:
 
     def _owner(self, event: Event, effects: Sequence[Effect]) -> str:
         """What the input belongs to."""
+        if isinstance(event, StepFinished):
+            return event.item
         match event:
-            case StepFinished(item=item) | PersonActed(item=item):
+            case PersonActed(item=item):
                 return item
             case AssignmentArrived():
                 return ASSIGNMENT
@@ -143,33 +150,34 @@ class GateWait:
         """What a deadline or a new attempt put an end to: of several things the first in the plan."""
         for effect in effects:
             body = effect.body if isinstance(effect, Report) else None
-            if isinstance(body, ItemChanged) and body.item in self._under_way:
+            if type(body) is ItemChanged and body.item in self._under_way:
                 return body.item
         waits = (key for key in WAIT_NAMES if key in self._under_way)
         return next(waits, UNKNOWN)
 
+    def _item_changed(self, body: ItemChanged, link: Link) -> None:
+        if body.state in _IDLE:
+            self._under_way.pop(body.item, None)
+        elif body.item not in self._under_way or link[1] != body.item:
+            self._under_way[body.item] = link
+
     def _reported(self, body: Body, link: Link) -> None:
-        match body:
-            case ItemChanged():
-                if body.state in _IDLE:
-                    self._under_way.pop(body.item, None)
-                elif body.item not in self._under_way or link[1] != body.item:
-                    self._under_way[body.item] = link
-            case GateChanged(gate=gate) if gate is not Gate.LOCKED:
+        # A pattern asks pydantic, which takes longer than all that follows.
+        if type(body) is GateChanged:
+            if body.gate is not Gate.LOCKED:
                 self.opened_ms = link[0]
                 self.path = tuple(_back_from(link))
-            case ErrorScreenShown():
-                self._under_way[ERROR_SCREEN] = link
-            case ChoiceMade(choice=choice) if choice is not Choice.COLLECT_LOGS:
+        elif type(body) is ErrorScreenShown:
+            self._under_way[ERROR_SCREEN] = link
+        elif type(body) is ChoiceMade:
+            if body.choice is not Choice.COLLECT_LOGS:
                 self._under_way.pop(ERROR_SCREEN, None)
-            case RebootPlanned():
-                self._under_way[RESTART] = link
-            case AttemptEnded():
-                self._begin_only(BETWEEN, link)
-            case AttemptStarted():
-                self._begin_only(ASSIGNMENT, link)
-            case _:
-                pass
+        elif type(body) is RebootPlanned:
+            self._under_way[RESTART] = link
+        elif type(body) is AttemptEnded:
+            self._begin_only(BETWEEN, link)
+        elif type(body) is AttemptStarted:
+            self._begin_only(ASSIGNMENT, link)
 
     def _begin_only(self, key: str, link: Link) -> None:
         self._under_way = {key: link}

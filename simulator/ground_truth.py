@@ -79,8 +79,11 @@ class GroundTruth:
 
     def appears(self, item: str, from_ms: int) -> None:
         """The item is there from now on; an earlier promise that has not come true yet is void."""
-        self.withdraw(item, from_ms)
-        self.presences.setdefault(item, []).append(Presence(from_ms))
+        if item in self.presences:
+            self.withdraw(item, from_ms)
+            self.presences[item].append(Presence(from_ms))
+        else:
+            self.presences[item] = [Presence(from_ms)]
 
     def withdraw(self, item: str, at_ms: int) -> None:
         """What would have appeared after this time does not: its installer was stopped."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Final
 
 from agent.core.effects import RunStep
@@ -12,6 +11,26 @@ from simulator.scenario import CatalogueItem, Duration, Fault, Network, Scenario
 from simulator.step_times import step_seconds
 
 DETECTION_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class PossibleFault:
+    """A fault that a step may meet here, with the names of its draws."""
+
+    fault: Fault
+    strikes: str
+    recovers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How one step goes on one kind of device: all that does not depend on a draw."""
+
+    item: CatalogueItem | None
+    """What the catalogue says of it; None for a step of the platform's own."""
+    time: Duration
+    """How long the step itself takes, without its download."""
+    faults: tuple[PossibleFault, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +44,26 @@ class Habitat:
     pace: float = 1
     hardware_class: str = ""
     """What it is made of, for the faults that only some hardware has."""
+    courses: dict[str, Course] = field(default_factory=dict, repr=False, compare=False)
+    """Those that were asked for: they follow from the rest, and are the same for neighbours."""
 
     @classmethod
     def of(
         cls, scenario: Scenario, device: SimulatedDevice, neighbour: Habitat | None = None
     ) -> Habitat:
-        """The habitat of a device of this scenario. A neighbour of the same type and variant lives from the same."""
-        facts = device.facts
+        """The habitat of a device of this scenario.
+
+        A neighbour of the same type, variant and hardware class lives from the same.
+        """
         if neighbour is None:
+            facts = device.facts
             items = {item.id: item for _, item in scenario.items_of(facts.enrollment_type)}
             steps = {
                 k: step for k, step in scenario.steps.items() if facts.variant in step.variants
             }
+            courses: dict[str, Course] = {}
         else:
-            items, steps = neighbour.items, neighbour.steps
+            items, steps, courses = neighbour.items, neighbour.steps, neighbour.courses
         return cls(
             items=items,
             steps=steps,
@@ -46,35 +71,39 @@ class Habitat:
             megabits_per_second=device.megabits_per_second,
             pace=device.hardware.pace,
             hardware_class=device.hardware_class,
+            courses=courses,
         )
+
+    def course(self, step: RunStep) -> Course:
+        """How a step goes here."""
+        known = self.courses.get(step.item)
+        if known is None:
+            known = self.courses[step.item] = self._make_course(step)
+        return known
 
     def time(self, step: RunStep) -> Duration:
         """How long the step itself takes, without its download."""
-        known = self.items.get(step.item) or self.steps.get(step.item)
+        return self.course(step).time
+
+    def _make_course(self, step: RunStep) -> Course:
+        item = self.items.get(step.item)
+        known = item or self.steps.get(step.item)
         if known is not None and known.time is not None:
-            return _duration(known.time.median_s / self.pace, known.time.spread)
-        return _duration(step_seconds(step.item, step.kind) / self.pace)
-
-    def faults(self, step: RunStep) -> tuple[Fault, ...]:
-        """What may go wrong with it."""
-        known = self.items.get(step.item) or self.steps.get(step.item)
-        return () if known is None else known.faults
-
-    def meets(self, fault: Fault) -> bool:
-        """True when this hardware can have this fault."""
-        return not fault.hardware or self.hardware_class in fault.hardware
+            time = Duration(median_s=known.time.median_s / self.pace, spread=known.time.spread)
+        else:
+            time = Duration(median_s=step_seconds(step.item, step.kind) / self.pace)
+        faults = () if known is None else known.faults
+        return Course(
+            item=item,
+            time=time,
+            faults=tuple(
+                PossibleFault(fault, f"fault {fault.kind}{index}", f"recovery {fault.kind}{index}")
+                for index, fault in enumerate(faults)
+                if not fault.hardware or self.hardware_class in fault.hardware
+            ),
+        )
 
     @property
     def detection_ms(self) -> int:
         """How long it takes to find out whether something is there."""
         return round(DETECTION_MS / self.pace)
-
-
-@lru_cache(maxsize=4_096)
-def _duration(median_s: float, spread: float | None = None) -> Duration:
-    """Of few items on few kinds of hardware, asked for at every step of every device."""
-    return (
-        Duration(median_s=median_s)
-        if spread is None
-        else Duration(median_s=median_s, spread=spread)
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -23,6 +23,12 @@ class Kernel(Generic[T]):
         heapq.heappush(self._heap, (at_ms, self._count, thing))
         self._count += 1
 
+    def put_all(self, things: Iterable[tuple[int, T]]) -> None:
+        """Schedule several things, each with its time."""
+        for at_ms, thing in things:
+            heapq.heappush(self._heap, (at_ms, self._count, thing))
+            self._count += 1
+
     def next_ms(self) -> int | None:
         """When the next thing is due; None when there is none."""
         return self._heap[0][0] if self._heap else None
@@ -30,6 +36,14 @@ class Kernel(Generic[T]):
     def take(self) -> tuple[int, T]:
         """The next thing with its time."""
         at_ms, _, thing = heapq.heappop(self._heap)
+        return at_ms, thing
+
+    def take_by(self, limit_ms: int | None) -> tuple[int, T] | None:
+        """The next thing with its time if it is due by then; None stands for any time."""
+        heap = self._heap
+        if not heap or (limit_ms is not None and heap[0][0] > limit_ms):
+            return None
+        at_ms, _, thing = heapq.heappop(heap)
         return at_ms, thing
 
     def discard(self, unwanted: Callable[[T], bool]) -> None:

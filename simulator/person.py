@@ -16,6 +16,8 @@ from simulator.working_hours import after_working
 SILENCE_MS = 30 * MINUTE_MS
 """What the incomplete-enrollments report counts as silence; whoever is silent here stays away for longer."""
 _USUAL = ScreenHabits()
+_WORDS = {name: len(f"{s.title} {s.text}".split()) for name, s in PERSON_SCREENS.items()}
+"""How much there is to read on each screen."""
 _VISITS = 100
 """More visits than a person makes."""
 
@@ -201,10 +203,7 @@ class SimulatedPerson:
         pace = self._habits.words_per_minute
         if pace is None:
             return 0
-        shown = PERSON_SCREENS.get(screen)
-        words = habits.words
-        if words is None:
-            words = 0 if shown is None else len(f"{shown.title} {shown.text}".split())
+        words = _WORDS.get(screen, 0) if habits.words is None else habits.words
         return round(words / pace * MINUTE_MS)
 
     def _there_for(self, from_ms: int, work_ms: int) -> int:

@@ -185,7 +185,7 @@ def _device(
         population=population,
         hardware_class=hardware_class,
         hardware=hardware,
-        starts_at_ms=_start(scenario, seed, index, cohort, site),
+        starts_at_ms=_start(scenario, seed, draws, index, cohort, site),
         begins_ms=time_of_day_ms(scenario.begins),
         network=network,
         megabits_per_second=draws.spread(network.megabits_per_second, network.spread, "bandwidth"),
@@ -254,11 +254,12 @@ def _groups(scenario: Scenario, kind: EnrollmentType, draws: Draws) -> Iterator[
             yield group.name
 
 
-def _start(scenario: Scenario, seed: int, index: int, cohort: Cohort, site: Site | None) -> int:
+def _start(
+    scenario: Scenario, seed: int, draws: Draws, index: int, cohort: Cohort, site: Site | None
+) -> int:
     start = scenario.start if site is None or site.start is None else site.start
     place = index if site is None else index - cohort.first
     after_ms = round(start.after_minutes * MINUTE_MS)
-    draws = Draws(seed, index)
     match start.pattern:
         case "at_once":
             return after_ms

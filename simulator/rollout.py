@@ -29,13 +29,15 @@ class Rollout:
         self.limits = limits_of(scenario)
         self.blueprints = SharedBlueprints()
         self._offers: dict[tuple[EnrollmentType, frozenset[str]], Admitted] = {}
-        self._habitats: dict[tuple[EnrollmentType, Variant], Habitat] = {}
+        self._habitats: dict[tuple[EnrollmentType, Variant, str], Habitat] = {}
 
     def habitat(self, device: SimulatedDevice) -> Habitat:
-        """What this device runs in; neighbours of a type and variant have their items in common."""
-        key = (device.facts.enrollment_type, device.facts.variant)
-        habitat = Habitat.of(self.scenario, device, self._habitats.get(key))
-        self._habitats.setdefault(key, habitat)
+        """What this device runs in; neighbours of a type, variant and hardware class have most of it in common."""
+        key = (device.facts.enrollment_type, device.facts.variant, device.hardware_class)
+        neighbour = self._habitats.get(key)
+        habitat = Habitat.of(self.scenario, device, neighbour)
+        if neighbour is None:
+            self._habitats[key] = habitat
         return habitat
 
     def offer(self, device: SimulatedDevice) -> Admitted:

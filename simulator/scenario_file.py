@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
+import json
 import tomllib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date, time
+from itertools import chain
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union
@@ -13,18 +15,19 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from agent.core.flows import BUILT_IN_STEPS, flow_of
-from agent.core.person_screens import PERSON_SCREENS
-from agent.wire.assignment import ITEMS_MAX, check_dependencies
-from agent.wire.vocabulary import EnrollmentType
 from simulator.graph_profiles import GraphFileRefused, with_graph_profiles
-from simulator.scenario import CatalogueItem, Population, Scenario, assigned_item
+from simulator.scenario import Scenario
+from simulator.scenario_problems import problems_of, suggest
 
 SHIPPED = Path(__file__).parent / "scenarios"
+_CONTROL = frozenset(chr(code) for code in (*range(32), *range(127, 160))) - frozenset("\n\t")
 
 
 class ScenarioRefused(Exception):
-    """A scenario that can't be used; the message names file, key and remedy."""
+    """A scenario that can't be used; the message names file, key and remedy, on one line whatever the file has."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence))
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -34,16 +37,20 @@ def load_scenario(path: Path) -> Scenario:
         ScenarioRefused: it can't be read, or something in it is wrong.
     """
     try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
+        # Some editors begin a file with a byte order mark.
+        data = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise ScenarioRefused(f"{path}: there is no such file; {_shipped()}") from None
     except OSError as error:
-        raise ScenarioRefused(f"{path}: can't be read: {error.strerror}") from None
+        raise ScenarioRefused(
+            f"{path}: can't be read: {error.strerror}; name the TOML file of a scenario"
+        ) from None
     except RecursionError:
         raise ScenarioRefused(f"{path}: is nested too deeply; write it flatter") from None
+    except UnicodeDecodeError:
+        raise ScenarioRefused(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except ValueError as error:
-        raise ScenarioRefused(f"{path}: is not TOML: {error}; correct that line") from None
+        raise ScenarioRefused(f"{path}: is not TOML: {_syntax(error)}; correct that line") from None
     try:
         return read_scenario(with_graph_profiles(data, path.parent), str(path))
     except GraphFileRefused as refused:
@@ -52,16 +59,33 @@ def load_scenario(path: Path) -> Scenario:
 
 def read_scenario(data: Mapping[str, Any], file: str) -> Scenario:
     """The same for data that was parsed already; `file` is for the message."""
-    for where, sentence in _unknown_keys(Scenario, data, ""):
-        raise ScenarioRefused(f"{file}: {where}: {sentence}")
     try:
-        scenario = Scenario.model_validate(data)
+        for where, sentence in chain(_unknown_keys(Scenario, data, ""), _unusable_values(data, "")):
+            raise ScenarioRefused(f"{file}: {where}: {sentence}")
+        # As JSON it can be read strictly, so that a number in quotes is a mistake here as it is in an editor.
+        scenario = Scenario.model_validate_json(json.dumps(data), strict=True)
+    except RecursionError:
+        raise ScenarioRefused(f"{file}: is nested too deeply; write it flatter") from None
     except ValidationError as error:
         first = _telling(error.errors(include_url=False))
         raise ScenarioRefused(f"{file}: {_path(first['loc'])}: {_sentence(first)}") from None
-    for where, sentence in _problems(scenario):
+    for where, sentence in problems_of(scenario):
         raise ScenarioRefused(f"{file}: {where}: {sentence}")
     return scenario
+
+
+def _syntax(error: ValueError) -> str:
+    """What the parser found, where its own words leave the person guessing."""
+    words = {
+        "Cannot overwrite a value": "a key is there twice",
+        "Cannot declare": "a table is there twice",
+        "Illegal character '\\n'": "a quote is not closed",
+    }
+    found = str(error)
+    for theirs, ours in words.items():
+        if found.startswith(theirs):
+            return f"{ours} {found[found.rindex('(') :]}"
+    return found
 
 
 def _shipped() -> str:
@@ -77,18 +101,37 @@ def _unknown_keys(annotation: Any, value: Any, path: str) -> Iterator[tuple[str,
     model = next(_models(annotation), None)
     if isinstance(value, list):
         for index, element in enumerate(value):
-            yield from _unknown_keys(annotation, element, f"{path}[{index}]")
+            yield from _unknown_keys(model, element, f"{path}[{index}]")
+    elif isinstance(value, dict) and _is_list(annotation):
+        return
     elif isinstance(value, dict) and model is not None and not _is_mapping(annotation):
         fields = model.model_fields
         for key, inner in value.items():
             where = f"{path}.{key}" if path else key
             if key not in fields:
-                yield where, f"unknown key; {_suggest(key, fields)}"
+                yield where, f"unknown key; {suggest(key, fields)}"
             else:
                 yield from _unknown_keys(fields[key].annotation, inner, where)
     elif isinstance(value, dict) and model is not None:
         for key, inner in value.items():
             yield from _unknown_keys(model, inner, f"{path}.{key}")
+
+
+def _unusable_values(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """What TOML has and no key takes: its dates and times, and characters that would steer a terminal."""
+    if isinstance(value, date | time):
+        of_toml = f"{value.isoformat()} is a date or time of TOML, which no key takes"
+        yield path, f'{of_toml}; a time of day stands in quotes, as in "09:30"'
+    elif isinstance(value, str):
+        control = next((c for c in value if c in _CONTROL), None)
+        if control is not None:
+            yield path, f"has the control character {control!r}; remove it"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _unusable_values(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unusable_values(inner, f"{path}[{index}]")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -105,11 +148,8 @@ def _is_mapping(annotation: Any) -> bool:
     return origin is dict
 
 
-def _suggest(wrong: str, known: Iterable[str]) -> str:
-    """The nearest word, or all of them when none is near."""
-    words = sorted(known)
-    near = difflib.get_close_matches(wrong, words, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"use one of: {', '.join(words)}"
+def _is_list(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is tuple
 
 
 def _telling(errors: list[ErrorDetails]) -> ErrorDetails:
@@ -158,7 +198,7 @@ def _sentence(error: ErrorDetails) -> str:
             known = [
                 word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")
             ]
-            return f"'{given}' is not known; {_suggest(str(given), known)}"
+            return f"'{given}' is not known; {suggest(str(given), known)}"
         case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
             return f"{given} is out of range; it has to be {_bound(context)}"
         case "value_error":
@@ -172,7 +212,7 @@ def _sentence(error: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -189,187 +229,3 @@ def _form(pattern: str) -> str:
     if pattern.startswith(r"^[0-9]"):
         return "numbers with points between them, as in 10.0.22631"
     return "letters, digits, points, dashes and underlines, a letter or digit at both ends"
-
-
-# --- what belongs together ----------------------------------------------------------------------
-
-
-def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    yield from _population_problems(scenario)
-    yield from _group_problems(scenario)
-    yield from _item_problems(scenario)
-    yield from _fault_problems(scenario)
-    yield from _site_problems(scenario)
-    yield from _hours_problems(scenario)
-    yield from _user_problems(scenario)
-    yield from _profile_problems(scenario)
-    steps = BUILT_IN_STEPS.keys() - PERSON_SCREENS.keys()
-    for step in scenario.steps:
-        if step in PERSON_SCREENS:
-            yield (
-                f"steps.{step}",
-                f"is a person's screen; write it under persons.NAME.screens.{step}",
-            )
-        elif step not in steps:
-            yield f"steps.{step}", f"unknown step; {_suggest(step, steps)}"
-    for name, person in scenario.persons.items():
-        for screen in person.screens:
-            if screen not in PERSON_SCREENS:
-                yield (
-                    f"persons.{name}.screens.{screen}",
-                    f"unknown screen; {_suggest(screen, PERSON_SCREENS)}",
-                )
-
-
-def _population_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    if sum(population.weight for population in scenario.population) <= 0:
-        yield "population[0].weight", "all weights are 0; give one population more than 0"
-    for index, population in enumerate(scenario.population):
-        try:
-            flow_of(population.type, population.variant)
-        except ValueError as error:
-            yield f"population[{index}].variant", str(error)
-        if sum(version.weight for version in population.os) <= 0:
-            yield f"population[{index}].os", "all weights are 0; give one version more than 0"
-        yield from _hardware_problems(scenario, population, f"population[{index}].hardware")
-        if population.person not in scenario.persons:
-            yield (
-                f"population[{index}].person",
-                f"unknown person '{population.person}'; {_suggest(population.person, scenario.persons)}",
-            )
-
-
-def _hardware_problems(
-    scenario: Scenario, population: Population, where: str
-) -> Iterator[tuple[str, str]]:
-    for name in population.hardware:
-        if name not in scenario.hardware:
-            known = (
-                _suggest(name, scenario.hardware)
-                if scenario.hardware
-                else f"describe it under [hardware.{name}]"
-            )
-            yield f"{where}.{name}", f"unknown hardware class '{name}'; {known}"
-    if population.hardware and sum(population.hardware.values()) <= 0:
-        yield where, "all weights are 0; give one class more than 0"
-
-
-def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    lists = {
-        "policies": scenario.policies,
-        "certificates": scenario.certificates,
-        "networks": scenario.networks,
-        "apps": scenario.apps,
-    }
-    holders = [
-        (f"{key}[{index}]", item.faults)
-        for key, items in lists.items()
-        for index, item in enumerate(items)
-    ]
-    holders += [(f"steps.{name}", step.faults) for name, step in scenario.steps.items()]
-    for holder, faults in holders:
-        for number, fault in enumerate(faults):
-            for name in fault.hardware:
-                if name not in scenario.hardware:
-                    yield (
-                        f"{holder}.faults[{number}].hardware",
-                        f"unknown hardware class '{name}'; {_suggest(name, scenario.hardware)}",
-                    )
-
-
-def _site_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    if scenario.sites and sum(site.weight for site in scenario.sites) <= 0:
-        yield "sites[0].weight", "all weights are 0; give one site more than 0"
-    names: dict[str, int] = {}
-    for index, site in enumerate(scenario.sites):
-        where = f"sites[{index}]"
-        if site.name in names:
-            first = f"sites[{names[site.name]}]"
-            yield f"{where}.name", f"'{site.name}' is {first}'s already; give each its own"
-        names[site.name] = index
-        if site.cache is not None and site.megabits_per_second is None:
-            yield (
-                f"{where}.cache",
-                "a cache needs a line that it takes load off; add megabits_per_second, or remove cache",
-            )
-
-
-def _hours_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    hours = {f"persons.{name}.hours": person.hours for name, person in scenario.persons.items()}
-    hours["start.hours"] = scenario.start.hours
-    for index, site in enumerate(scenario.sites):
-        hours[f"sites[{index}].start.hours"] = None if site.start is None else site.start.hours
-    for where, given in hours.items():
-        if given is not None and given.end <= given.begin:
-            yield (
-                f"{where}.end",
-                f"'{given.end}' is not later than begin, '{given.begin}'; exchange them",
-            )
-
-
-def _user_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    shares = {"users.devices": scenario.users.devices}
-    for name, person in scenario.persons.items():
-        shares[f"persons.{name}.other_devices"] = person.other_devices
-    for where, weights in shares.items():
-        if sum(weights.values()) <= 0:
-            yield where, "all weights are 0; give one number more than 0"
-
-
-def _group_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    groups = {"All Devices", *(group.name for group in scenario.groups)}
-    for index, entry in enumerate(scenario.profiles):
-        for name in entry.groups:
-            if name not in groups:
-                where = f"profiles[{index}].groups"
-                yield where, f"unknown group '{name}'; {_suggest(name, groups)}"
-
-
-def _item_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    lists: dict[str, tuple[CatalogueItem, ...]] = {
-        "policies": scenario.policies,
-        "certificates": scenario.certificates,
-        "networks": scenario.networks,
-        "apps": scenario.apps,
-    }
-    for key, listed in lists.items():
-        for index, item in enumerate(listed):
-            if item.id in BUILT_IN_STEPS:
-                yield (
-                    f"{key}[{index}].id",
-                    f"'{item.id}' is a step of a platform; give the item another id",
-                )
-    for kind in EnrollmentType:
-        count = len(scenario.items_of(kind))
-        if count > ITEMS_MAX:
-            yield (
-                "apps",
-                f"devices of type {kind.value} get {count} items and {ITEMS_MAX} is the limit; remove some",
-            )
-    for kind in EnrollmentType:
-        items = scenario.items_of(kind)
-        try:
-            check_dependencies(tuple(assigned_item(k, item, 0) for k, item in items))
-        except ValueError as error:
-            yield "apps", f"{error} (devices of type {kind.value})"
-
-
-def _profile_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    apps = {app.id for app in scenario.apps}
-    seen: dict[int, int] = {}
-    for index, entry in enumerate(scenario.profiles):
-        where = f"profiles[{index}]"
-        if entry.priority in seen:
-            yield (
-                f"{where}.priority",
-                f"{entry.priority} is profiles[{seen[entry.priority]}]'s already; give each its own",
-            )
-        seen[entry.priority] = index
-        for app in () if entry.profile.blocking_apps == "all" else entry.profile.blocking_apps:
-            if app not in apps:
-                yield (
-                    f"{where}.profile.blocking_apps",
-                    f"unknown app '{app}'; {_suggest(app, apps)}",
-                )
-    if not any("All Devices" in entry.groups for entry in scenario.profiles):
-        yield "profiles", "no profile is for 'All Devices', so some devices have none; add one"

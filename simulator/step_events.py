@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeGuard
 
@@ -31,6 +31,13 @@ _CODES: Final[dict[FailureKind, tuple[str, str, str]]] = {
 }
 """The code of each failure on Windows, Apple's systems and Android."""
 
+# Names of the module for the members that are asked about most: Python 3.11 finds them ten times as fast.
+_APP: Final = ItemKind.APP
+_DOWNLOADING: Final = ItemState.DOWNLOADING
+_INSTALLING: Final = ItemState.INSTALLING
+_VERIFYING: Final = ItemState.VERIFYING
+_COMPLETED: Final = StepResult.COMPLETED
+
 
 def breaks_off(fault: Fault | None) -> TypeGuard[Fault]:
     """True for a fault that ends a try wherever it is."""
@@ -44,38 +51,41 @@ def download_moves(
     percents: Sequence[int] = PERCENTS,
     *,
     is_timed: bool = True,
-) -> Iterable[Scheduled]:
+) -> tuple[Scheduled, ...]:
     """What a step says of itself while it downloads; only its begin when nobody knows how long it takes."""
-    if step.kind is not ItemKind.APP:
-        return ((at_ms, _moved(step.item, step.run, ItemState.INSTALLING)),)
+    if step.kind is not _APP:
+        return ((at_ms, _moved(step.item, step.run, _INSTALLING)),)
     if not is_timed:
-        return tick(step, ItemState.DOWNLOADING, at_ms, 0)
-    return _ticks(step, ItemState.DOWNLOADING, at_ms, download_ms, percents)
+        return tuple(tick(step, _DOWNLOADING, at_ms, 0))
+    return _ticks(step, _DOWNLOADING, at_ms, download_ms, percents)
 
 
 def install_moves(
     step: RunStep, at_ms: int, work_ms: int, percents: Sequence[int] = PERCENTS
-) -> Iterable[Scheduled]:
+) -> tuple[Scheduled, ...]:
     """What an app says of itself from the end of its download on."""
-    if step.kind is not ItemKind.APP:
+    if step.kind is not _APP:
         return ()
     installing_ms = work_ms * 9 // 10
-    verifying = _moved(step.item, step.run, ItemState.VERIFYING)
-    ticks = _ticks(step, ItemState.INSTALLING, at_ms, installing_ms, percents)
+    verifying = _moved(step.item, step.run, _VERIFYING)
+    ticks = _ticks(step, _INSTALLING, at_ms, installing_ms, percents)
     return (*ticks, (at_ms + installing_ms, verifying))
 
 
 def _ticks(
     step: RunStep, state: ItemState, begin_ms: int, length_ms: int, percents: Sequence[int]
-) -> Iterable[Scheduled]:
+) -> tuple[Scheduled, ...]:
     """What an app says on its way through a state; nothing where it takes no time."""
     if length_ms <= 0:
         return ()
     item, run = step.item, step.run
-    return [
-        (begin_ms + length_ms * percent // 100, _moved(item, run, state, percent))
-        for percent in (0, *percents)
-    ]
+    begun = (begin_ms, _moved(item, run, state, 0))
+    if not percents:
+        return (begun,)
+    return (
+        begun,
+        *[(begin_ms + length_ms * p // 100, _moved(item, run, state, p)) for p in percents],
+    )
 
 
 @lru_cache(maxsize=65_536)
@@ -84,20 +94,30 @@ def _moved(item: str, run: int, state: ItemState, percent: int | None = None) ->
     return StepMoved(item=item, run=run, state=state, percent=percent)
 
 
+@lru_cache(maxsize=65_536)
+def completed(
+    item: str, run: int, exit_code: int | None = None, detected: bool | None = None
+) -> StepFinished:
+    """That a step has done its work; an app has an exit code and is detected."""
+    return StepFinished(
+        item=item, run=run, result=_COMPLETED, exit_code=exit_code, detected=detected
+    )
+
+
 def tick(step: RunStep, state: ItemState, at_ms: int, percent: int) -> Iterator[Scheduled]:
     """One word of an app on its way; other steps say none."""
-    if step.kind is ItemKind.APP:
+    if step.kind is _APP:
         yield at_ms, StepMoved(item=step.item, run=step.run, state=state, percent=percent)
 
 
 def failed(step: RunStep, fault: Fault, enrollment_type: EnrollmentType) -> StepFinished:
     """How a step ends that meets a fault, in the words of its platform."""
-    is_app = step.kind is ItemKind.APP
+    is_app = step.kind is _APP
     if fault.kind == "not_detected" and is_app:
         return StepFinished(
             item=step.item,
             run=step.run,
-            result=StepResult.COMPLETED,
+            result=_COMPLETED,
             exit_code=0,
             detected=False,
         )
@@ -105,7 +125,7 @@ def failed(step: RunStep, fault: Fault, enrollment_type: EnrollmentType) -> Step
         return StepFinished(
             item=step.item,
             run=step.run,
-            result=StepResult.COMPLETED,
+            result=_COMPLETED,
             exit_code=1603 if fault.exit_code is None else fault.exit_code,
             detected=False,
         )

@@ -14,7 +14,7 @@ from agent.core.events import AssignmentArrived, AttemptBegan, CommandReceived, 
 from agent.runtime.ports import JournalUnreadable
 from agent.wire.assignment import Admitted
 from agent.wire.messages import ContinueAnyway, SkipAccountSetup
-from agent.wire.vocabulary import Choice
+from agent.wire.vocabulary import Choice, Gate
 from simulator.live.delivery_audit import ReportKey, compare
 from simulator.live.fleet import FleetDevice
 from simulator.live.gate_audit import Told, Wanted, violations
@@ -119,6 +119,9 @@ def _parsed(lines: str) -> Iterable[ReportKey]:
 
 
 def _gate_violations(members: Sequence[FleetDevice], journals: Sequence[Path]) -> Iterable[str]:
+    members = [m for m in members if any(g.gate is not Gate.LOCKED for g in m.truth.gates)]
+    if not members:
+        return
     told: dict[str, list[Told]] = {}
     wanted: dict[str, list[Wanted]] = {}
     for device, entry in (i for journal in journals for i in read_inputs(journal, TELLING)):

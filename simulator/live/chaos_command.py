@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from agent.assembly import BadInput
+from simulator.commands.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    AsJson,
+    DataFolder,
+    ScenarioFile,
+    fail,
+    scenario_or_exit,
+)
 from simulator.live.chaos import ChaosOptions, ChaosProgress, ChaosRun
 from simulator.live.chaos_outage import Outage
 from simulator.live.chaos_recovery import Felt
 from simulator.live.chaos_summary import ChaosSummary, print_chaos
 from simulator.live.processes import NotStarted
-from simulator.scenario_file import ScenarioRefused, load_scenario
 
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 DEVICES: Final = 100
 DEVICES_MAX: Final = 5_000
 FAULTS: Final = 200
@@ -31,9 +35,7 @@ EVERY_S: Final = 1.2
 
 
 def chaos(
-    scenario: Annotated[
-        Path, typer.Argument(metavar="SCENARIO", help="A TOML file; simulator/scenarios has some.")
-    ],
+    scenario: ScenarioFile,
     devices: Annotated[int, typer.Option(min=1, max=DEVICES_MAX, help="How many.")] = DEVICES,
     faults: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = FAULTS,
     every: Annotated[
@@ -71,12 +73,7 @@ def chaos(
         str | None,
         typer.Option(help="mqtt://HOST:PORT; it is not struck itself. [default: one is started]"),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="An empty folder to keep journals, store and logs in. [default: not kept]"
-        ),
-    ] = None,
+    data: DataFolder = None,
     settle: Annotated[
         float | None,
         typer.Option(
@@ -86,9 +83,7 @@ def chaos(
         ),
     ] = None,
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Strike a live fleet with real faults while it enrolls, then audit every report and every gate.
 
@@ -102,8 +97,8 @@ def chaos(
       esp-sim chaos simulator/scenarios/demo.toml --devices 12 --workers 4 --faults 14 --every 0.9 --speed 150
       esp-sim chaos simulator/scenarios/demo.toml --devices 1200 --workers 4 --speed 5 --outage collector:10m
     """
+    known = scenario_or_exit(scenario)
     try:
-        known = load_scenario(scenario)
         options = ChaosOptions(
             scenario=known,
             scenario_file=scenario,
@@ -120,10 +115,10 @@ def chaos(
             outage=None if outage is None else Outage.parse(outage),
         )
         summary, interrupted = asyncio.run(_run(options))
-    except (BadInput, NotStarted, ScenarioRefused) as problem:
-        _fail(problem)
+    except (BadInput, NotStarted) as problem:
+        fail(problem)
     except ValueError as problem:
-        _fail(f"--outage: {problem}")
+        fail(f"--outage: {problem}")
     if as_json:
         typer.echo(json.dumps(summary.as_json()))
     else:
@@ -160,8 +155,3 @@ def _tell_fault(felt: Felt) -> None:
     )
     line += f"{felt.agents} agents, {felt.ended_s - felt.began_s:.1f} s"
     typer.echo(f"{line}; {felt.note}" if felt.note else line, err=True)
-
-
-def _fail(sentence: object) -> NoReturn:
-    typer.echo(f"esp-sim: {sentence}", err=True)
-    raise typer.Exit(EXIT_USAGE)

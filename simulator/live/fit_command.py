@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from simulator.command_line import AsJson, fail, scenario_or_exit
-from simulator.fit_distribution import FEW_CASES, FEW_TIMES
-from simulator.fit_document import fragment, with_values
-from simulator.fit_findings import Finding
-from simulator.fit_graph import NOTES, Rows
-from simulator.fit_scenario import Fitted, fit_scenario
-from simulator.fit_sources import SourceRefused, read_sources
+from simulator.commands.command_line import AsJson, fail, scenario_or_exit
+from simulator.fit.distribution import FEW_CASES, FEW_TIMES
+from simulator.fit.document import fragment, with_values
+from simulator.fit.findings import Finding
+from simulator.fit.graph import NOTES, Rows
+from simulator.fit.scenario import Fitted, fit_scenario
+from simulator.fit.sources import SourceRefused, read_sources
 from simulator.live.journal_history import journal_facts
 from simulator.scenario import Scenario
 from simulator.scenario_file import ScenarioRefused, load_scenario

@@ -92,6 +92,8 @@ class Fleet:
     def __init__(self, plan: FleetPlan) -> None:
         self._plan = plan
         self.members: list[FleetDevice] = []
+        self.over: list[FleetDevice] = []
+        """Those whose agent has ended, in this order."""
         self._stopping = asyncio.Event()
         self._lines: SharedLines
         self._journal: FleetJournal | None = None
@@ -172,6 +174,7 @@ class Fleet:
             member.outcome = await driver.run()
         except Exception as error:  # noqa: BLE001 - one broken device must not end the fleet; the summary tells.
             member.crash = f"{type(error).__name__}: {error}"
+        self.over.append(member)
 
     def _driver(
         self, member: FleetDevice, journal: Journal, verifier: Verifier, archive: LogArchive

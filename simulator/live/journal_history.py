@@ -10,8 +10,8 @@ from agent.assembly import read_inputs
 from agent.core.effects import Report
 from agent.core.retelling import Retelling
 from agent.runtime.ports import JournalUnreadable
-from simulator.fit_history import Fact
-from simulator.fit_sources import SourceRefused
+from simulator.fit.history import Fact
+from simulator.fit.sources import SourceRefused
 
 
 def journal_facts(path: Path) -> Iterator[Fact]:

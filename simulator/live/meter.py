@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from agent.core.batch import Batch
@@ -28,6 +30,7 @@ from agent.wire.events import Report
 from agent.wire.topics import Channel
 
 EVENT_SUFFIX: Final = f"/{Channel.EVENT.value}"
+STATUS_SUFFIX: Final = f"/{Channel.STATUS.value}"
 REASON_LENGTH_MAX: Final = 120
 CUT: Final = "cut by a storm"
 """The reason of a connection that was lost because this program cut it."""
@@ -88,6 +91,11 @@ class Meter:
         self.reports: dict[str, ReportTimes] = {}
         self.created = 0
         self.acknowledged = 0
+        self.messages = 0
+        """Everything published, repetitions included."""
+        self.statuses = 0
+        """Of these, the retained statuses."""
+        self.payload_bytes = 0
         self.connects_s = array("d")
         """How long each connection took, until it was subscribed."""
         self.confirms_s = array("d")
@@ -124,6 +132,12 @@ class Meter:
         for connection in list(self._open.values()):
             connection.abort()
         return storm
+
+    def published(self, topic: str, payload: bytes) -> None:
+        """A device has a message on its way."""
+        self.messages += 1
+        self.statuses += topic.endswith(STATUS_SUFFIX)
+        self.payload_bytes += len(payload)
 
     def failed(self, kind: str, reason: object) -> None:
         """Count something that went wrong."""
@@ -259,17 +273,25 @@ class _MeasuredConnection:
         self.is_open = True
         self._meter.opened(self._device, self._connection, time.monotonic() - self._began_s)
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Awaitable[None]:
         """See `Connection.publish`."""
+        self._meter.published(topic, payload)
         if topic.endswith(EVENT_SUFFIX):
             self._times.sent += 1
         began_s = time.monotonic()
-        try:
-            await self._connection.publish(topic, payload, retain=retain)
-        except (TransportLost, TransportRefused) as failure:
+        confirmation = asyncio.ensure_future(
+            self._connection.publish(topic, payload, retain=retain)
+        )
+        confirmation.add_done_callback(partial(self._confirmed, began_s))
+        return confirmation
+
+    def _confirmed(self, began_s: float, confirmation: asyncio.Future[None]) -> None:
+        if confirmation.cancelled():
+            return
+        if (failure := confirmation.exception()) is not None:
             self._meter.failed("message_not_confirmed", failure)
-            raise
-        self._meter.confirms_s.append(time.monotonic() - began_s)
+        else:
+            self._meter.confirms_s.append(time.monotonic() - began_s)
 
     def messages(self) -> AsyncIterator[Incoming]:
         """See `Connection.messages`."""

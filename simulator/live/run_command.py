@@ -16,10 +16,11 @@ from rich.console import Console
 
 from agent.assembly import BadInput
 from agent.runtime.ports import JournalUnreadable
-from simulator.command_line import (
+from simulator.commands.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     AsJson,
+    DataFolder,
     ScenarioFile,
     Seed,
     fail,
@@ -84,12 +85,7 @@ def run(
         Path | None,
         typer.Option(help="Where the broker asks for accounts: its folder DIR/identities."),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="An empty folder to keep journals, store and logs in. [default: not kept]"
-        ),
-    ] = None,
+    data: DataFolder = None,
     seed: Seed = None,
     limit: Annotated[
         float | None,

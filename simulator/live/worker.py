@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -27,11 +30,17 @@ from simulator.scenario_file import ScenarioRefused, load_scenario
 
 TELL_S: Final = 0.2
 STAGES_LOOKS: Final = 5
-"""At each so many looks the stages of all devices are counted anew."""
+"""At each so many looks every device is looked at: at what stage it is, and whether it can write."""
 GOODBYES_S: Final = 10.0
 """What a fleet may take that is told to end."""
-HURRIED_GOODBYES_S: Final = 0.2
-LAST_WORDS_S: Final = 0.1
+PATIENT_END_S: Final = GOODBYES_S + 1.0
+"""After this no agent is waited for any more."""
+HURRIED_GOODBYES_S: Final = 0.15
+HURRIED_END_S: Final = 0.35
+"""The same while somebody waits for the summary."""
+GARBAGE: Final = (20_000, 20, 20)
+"""How many objects more there are before cycles among them are looked for: agents leave hardly any behind."""
+LAST_WORDS_S: Final = 0.05
 """For those that were told last."""
 EXIT_REFUSED: Final = 2
 
@@ -81,6 +90,11 @@ class WorkerNews(BaseModel):
     created: int = 0
     """Reports, since the process began."""
     acknowledged: int = 0
+    messages: int = 0
+    """Published, of every kind, repetitions included."""
+    statuses: int = 0
+    """Of these, the retained statuses."""
+    payload_bytes: int = 0
     stages: dict[str, int] = {}
     """How many agents are at each stage."""
 
@@ -104,7 +118,10 @@ class Teller:
         self._last = WorkerNews()
         self._begun = 0
         """How many of the fleet's members were switched on; they are in the order of their starts."""
+        self._over = 0
+        """How many of those that have ended were told of."""
         self._running: list[FleetDevice] = []
+        """Those that ran at the last look at all."""
         self._looks = 0
 
     async def tell(self) -> None:
@@ -122,20 +139,27 @@ class Teller:
 
     def _news(self) -> WorkerNews:
         begun = self._newly_begun()
-        self._running += begun
-        over = [member for member in self._running if member.is_over]
-        if over:
-            self._running = [member for member in self._running if not member.is_over]
+        over = self._fleet.over[self._over :]
+        self._over += len(over)
+        if looks_at_all := self._looks % STAGES_LOOKS == 0:
+            self._running = [
+                m
+                for m in self._fleet.members[: self._begun]
+                if m.driver is not None and not m.is_over
+            ]
         self._looks += 1
         return WorkerNews(
             begun=tuple(member.device.id for member in begun),
             through=tuple(m.device.id for m in over if m.outcome is not None),
             crashed={m.device.id: m.crash for m in over if m.crash is not None},
-            paused=sum(not m.driver.is_storing for m in self._running if m.driver is not None),
+            paused=self._paused() if looks_at_all else self._last.paused,
             connected=self._meter.connected,
             created=self._meter.created,
             acknowledged=self._meter.acknowledged,
-            stages=self._stages() if self._looks % STAGES_LOOKS == 1 else self._last.stages,
+            messages=self._meter.messages,
+            statuses=self._meter.statuses,
+            payload_bytes=self._meter.payload_bytes,
+            stages=self._stages() if looks_at_all else self._last.stages,
         )
 
     def _newly_begun(self) -> list[FleetDevice]:
@@ -143,6 +167,9 @@ class Teller:
         while self._begun < len(members) and members[self._begun].driver is not None:
             self._begun += 1
         return members[first : self._begun]
+
+    def _paused(self) -> int:
+        return sum(not m.driver.is_storing for m in self._running if m.driver is not None)
 
     def _stages(self) -> dict[str, int]:
         return dict(Counter(self._meter.stage(member.device.id) for member in self._running))
@@ -176,27 +203,55 @@ async def _run(plan: WorkerPlan) -> None:
     )
     loop = asyncio.get_running_loop()
     wanted = Ending()
-    loop.add_signal_handler(signal.SIGTERM, wanted.soon)
-    loop.add_signal_handler(signal.SIGINT, wanted.at_once)
+    teller = Teller(running, meter)
+
+    def give_account() -> None:
+        running.freeze()
+        if plan.account is not None:
+            write_account(plan.account, running, meter, _use())
+        teller.say()
+
+    _end_on_signals(wanted, give_account)
     _say("ready worker")
     began_s = time.time() - plan.began_unix_s
     timers = [loop.call_later(max(0.0, at - began_s), meter.cut_all) for at in plan.cuts_s]
-    teller = Teller(running, meter)
     telling = asyncio.create_task(teller.tell(), name="news")
     enrolling = asyncio.create_task(running.run(), name="fleet")
     await wanted.end(running, enrolling)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     telling.cancel()
     for timer in timers:
         timer.cancel()
-    running.freeze()
-    teller.say()
-    if plan.account is not None:
-        write_account(plan.account, running, meter, _use())
+    give_account()
     if enrolling.done():
         await enrolling
     else:
         # What is left of the agents has nothing more to say, and there may be thousands of them.
         os._exit(0)
+
+
+def _end_on_signals(wanted: Ending, give_account: Callable[[], None]) -> None:
+    """End as SIGTERM and SIGINT ask for; an account is given in time even if the loop is too far behind to hear of it."""
+    loop = asyncio.get_running_loop()
+
+    def soon(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, PATIENT_END_S)
+        loop.call_soon_threadsafe(wanted.soon)
+
+    def at_once(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, HURRIED_END_S)
+        loop.call_soon_threadsafe(wanted.at_once)
+
+    def end(*_: object) -> None:
+        # The loop may be in the middle of a line of news; there is no other then.
+        with contextlib.suppress(RuntimeError):
+            give_account()
+        os._exit(0)
+
+    # Handlers of Python's own run between any two instructions; those of a loop wait for its next turn.
+    signal.signal(signal.SIGALRM, end)
+    signal.signal(signal.SIGTERM, soon)
+    signal.signal(signal.SIGINT, at_once)
 
 
 class Ending:
@@ -263,6 +318,9 @@ def main() -> int:
     logging.getLogger("agent").propagate = False
     try:
         plan = WorkerPlan.model_validate_json(Path(sys.argv[1]).read_bytes())
+        # What was imported stays, and is not looked through each time.
+        gc.freeze()
+        gc.set_threshold(*GARBAGE)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(_run(plan))
     except (BadInput, JournalUnreadable, ScenarioRefused, ValidationError, OSError) as problem:

@@ -17,7 +17,7 @@ from simulator.population import SimulatedDevice
 
 STOP_S: Final = GOODBYES_S + 5.0
 """What a process may take for its goodbyes and its account."""
-HURRIED_STOP_S: Final = 1.2
+HURRIED_STOP_S: Final = 1.0
 """The same while somebody waits for the summary."""
 
 

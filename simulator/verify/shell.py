@@ -43,7 +43,7 @@ from agent.core.outbox import FetchReports, Outbox, SendReport
 from agent.core.publications import Publication, Publications
 from agent.core.reading import NotForUs, Reader, Received
 from agent.core.shell import (
-    STATUS_INTERVAL_MS,
+    StatusPace,
     begins_anew,
     counted_reboot_ms,
     digest_of,
@@ -51,6 +51,7 @@ from agent.core.shell import (
     is_answer_to,
     is_due,
     is_of_the_wiped,
+    is_urgent,
     next_input,
     outbox_batch,
     progress_at,
@@ -144,8 +145,7 @@ class Agent:
         self._steady_offset_ms = body.wall_ms() - world.now_ms
         self._entries = 0
         self.handled_ms = 0
-        self._status_ms: int | None = None
-        self._status_is_due = False
+        self._status_pace = StatusPace()
         self.is_waiting = False
         """It waits for a time and nothing else: for room on the disk, or for a log archive."""
         self._restore(kept)
@@ -283,9 +283,7 @@ class Agent:
         return True
 
     def _next_status_ms(self) -> int | None:
-        if not self._status_is_due or not self.link.is_connected:
-            return None
-        return 0 if self._status_ms is None else self._status_ms + STATUS_INTERVAL_MS
+        return self._status_pace.next_ms if self.link.is_connected else None
 
     def _next_ms(self) -> int | None:
         """When the world has to wake this agent; None when only a message can."""
@@ -331,7 +329,7 @@ class Agent:
                 self._act(action, at_ms)
         self._body.moment()
         yield from self._publish_reports(outbox_effects)
-        self._status_is_due = True
+        self._status_pace.changed(self._steady_ms, at_once=is_urgent(effects))
 
     def _queue_reports(self, facts: Sequence[ReportFact]) -> list[outboxes.Effect]:
         now_ms, wall_ms = self._steady_ms, self._body.wall_ms()
@@ -447,7 +445,7 @@ class Agent:
                     self.writer.close()
             case links.PublishBirth():
                 self._publish_birth()
-                self._status_is_due = True
+                self._status_pace.changed(now_ms, at_once=True)
             case links.PublishGoodbye():
                 self._publish_status()
                 if self.writer is not None:
@@ -501,10 +499,10 @@ class Agent:
             self.writer.birth(self._publications.presence("online"))
 
     def _publish_status(self) -> None:
-        self._status_is_due = False
         if self.machine.attempt is None or self.writer is None:
+            self._status_pace.dropped()
             return
-        self._status_ms = self._steady_ms
+        self._status_pace.told(self._steady_ms)
         progress = progress_at(self.machine, self.handled_ms, self.running_ms)
         self._world.watch.status(self.device, progress)
         self.writer.status(self._publications.status(progress, self._body.wall_ms()))

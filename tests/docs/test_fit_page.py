@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulator.fit_distribution import DISTANCE_UNIMPORTANT, FEW_CASES, FEW_TIMES
-from simulator.fit_findings import SEEN_MIN, Verdict
-from simulator.fit_graph import DURATIONS
+from simulator.fit.distribution import DISTANCE_UNIMPORTANT, FEW_CASES, FEW_TIMES
+from simulator.fit.findings import SEEN_MIN, Verdict
+from simulator.fit.graph import DURATIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fit.md").read_text(encoding="utf-8")
 

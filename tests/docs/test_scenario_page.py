@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from simulator.cli import app
 from simulator.scenario_page import BEGIN, PageRefused, read_examples, with_tables
 from simulator.scenario_schema import scenario_schema
-from simulator.scenario_starter import EVERY_KEY
+from simulator.starter.text import EVERY_KEY
 
 PAGE = Path(__file__).parents[2] / "docs" / "scenario.md"
 TEXT = PAGE.read_text(encoding="utf-8")

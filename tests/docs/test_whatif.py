@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from simulator.engine import local
 from simulator.gate_wait import UNKNOWN, WAIT_NAMES
-from simulator.interruption import Interruption
-from simulator.overrides import SHORT_NAMES, overridden, read_change, read_changes
-from simulator.questions import Compare, Find, Fleet, Question, Sweep, answer
-from simulator.report import write_report
+from simulator.report.folder import write_report
 from simulator.scenario_file import SHIPPED, load_scenario
-from simulator.sweep import FINDABLE
+from simulator.whatif.counted import Compare, Question, Sweep
+from simulator.whatif.overrides import SHORT_NAMES, overridden, read_change, read_changes
+from simulator.whatif.search import TIMEOUTS, Find, read_find
+from simulator.whatif.sweep import versions_of
+from tests.simulator.whatif.fleets import figures_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "whatif.md").read_text(encoding="utf-8")
@@ -32,25 +32,19 @@ def first_cells(text: str, heading: str) -> list[str]:
 
 def test_every_file_of_a_report_is_listed(tmp_path: Path) -> None:
     other = overridden(COMPANY, [("timeout", 20)], "test")
-    questions: tuple[Question, ...] = (
-        Compare(other, "less"), Sweep("timeout", (20, 30)), Find("timeout", 0.0),
+    questions: tuple[Question | Find, ...] = (
+        Compare(other, "less"), Sweep("timeout", (20, 30)), Find("timeout", 0.0, TIMEOUTS),
     )  # fmt: skip
-    interruption = Interruption()
-    with local(1, interruption) as engine:
-        for question in questions:
-            fleet = Fleet(COMPANY, 10, 1, engine, interruption)
-            write_report(tmp_path, answer(question, fleet))
+    for question in questions:
+        write_report(tmp_path, figures_of(COMPANY, question, devices=10, seed=1))
     listed = {cell.strip("`") for cell in first_cells(PAGE, "file")}
     assert listed == {path.name for path in tmp_path.iterdir()}
 
 
 def test_every_part_of_the_figures_is_listed() -> None:
-    interruption = Interruption()
-    with local(1, interruption) as engine:
-        fleet = Fleet(COMPANY, 10, 1, engine, interruption)
-        figures = answer(Compare(COMPANY, "nothing"), fleet)
+    figures = figures_of(COMPANY, Compare(COMPANY, "nothing"), devices=10, seed=1)
     listed = set(re.findall(r"`(\w+)`", " ".join(first_cells(PAGE, "part"))))
-    said_elsewhere = {"devices", "seed", "events", "seconds", "trace"}
+    said_elsewhere = {"devices", "seed", "events", "trace"}
     assert listed - {"sweep", "find"} == figures.keys() - said_elsewhere
 
 
@@ -78,8 +72,10 @@ def test_what_the_page_asks_can_be_asked(words: list[str]) -> None:
     for text in given(words, "--sweep"):
         key, values = read_changes(text)
         assert len({overridden(scenario, [(key, v)], text).model_dump_json() for v in values}) > 1
-    for key in given(words, "--find"):
-        assert key in FINDABLE
+    for text in given(words, "--find"):
+        key, span = read_find(text)
+        low, high = versions_of(scenario, key, [span.value(span.low), span.value(span.high)])
+        assert low != high
 
 
 def test_short_names_are_explained() -> None:

@@ -13,12 +13,12 @@ from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType, FailureKind
 from simulator.cohort import enroll_cohort
 from simulator.counting import DeviceTally
 from simulator.device import VirtualDevice
-from simulator.figures import type_figures
 from simulator.population import Cohort, fleet, simulated_device
 from simulator.rollout import Rollout
 from simulator.scenario import Duration, HardwareClass, Scenario
 from simulator.scenario_file import SHIPPED, load_scenario
 from simulator.tally import Tally
+from simulator.whatif.figures import type_figures
 
 COMPANY = load_scenario(SHIPPED / "company.toml")
 DEVICES = 2000

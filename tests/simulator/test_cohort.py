@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,13 @@ from agent.core.events import MINUTE_MS, Event, StepFinished
 from agent.wire.events import AttemptEnded
 from agent.wire.vocabulary import EndState, FailureKind
 from simulator.cohort import enroll_cohort
+from simulator.counting import DeviceTally
 from simulator.device import VirtualDevice
 from simulator.population import Cohort, cohorts, simulated_device
 from simulator.rollout import Rollout
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, load_scenario, read_scenario
+from simulator.tally import Tally
 
 BASE = """
 name = "small"
@@ -292,3 +295,30 @@ def test_a_large_cohort_is_no_other_than_its_devices_one_by_one() -> None:
         alone = Life(VirtualDevice(Rollout(scenario), simulated_device(scenario, 1, index)))
         alone.device.run(alone.watch)
         assert alone.inputs == life.inputs
+
+
+@pytest.mark.parametrize("name", ["company", "office"])
+def test_devices_leave_no_circle_of_objects_behind(name: str) -> None:
+    """Which is why Python may look for circles rarely meanwhile, and memory stays flat."""
+    rollout = Rollout(load_scenario(SHIPPED / f"{name}.toml"))
+    seen: list[tuple[int, int, int]] = []
+    tally = Tally()
+
+    def observe(device: VirtualDevice) -> DeviceTally:
+        seen.append(gc.get_threshold())
+        return DeviceTally(tally, device)
+
+    def enroll(seed: int) -> None:
+        enroll_cohort(rollout, seed, Cohort(0, 0, 15, 0 if name == "office" else None), observe)
+
+    enroll(1)
+    before = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        enroll(2)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert min(seen)[0] > before[0]
+    assert gc.get_threshold() == before

@@ -11,7 +11,7 @@ from simulator.population import Cohort
 from simulator.scenario import Scenario
 from simulator.scenario_file import read_scenario
 from simulator.tally import Tally
-from simulator.whatif import run_cohort
+from simulator.whatif.run import run_cohort
 
 QUIET = {"answer": {"median_s": 10, "spread": 1}, "silent": 0, "returns": 0}
 CANCELLED, SILENT = FailureKind.USER_CANCELLED, FailureKind.PERSON_SILENT

@@ -14,7 +14,7 @@ from simulator.interruption import Interruption
 from simulator.population import Cohort
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, load_scenario
-from simulator.whatif import count_fleet
+from simulator.whatif.run import count_fleet
 
 DEVICES = 230
 SEED = 3

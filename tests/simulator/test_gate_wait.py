@@ -20,11 +20,11 @@ from simulator.gate_wait import (
     UNKNOWN,
     GateWait,
 )
-from simulator.overrides import overridden
 from simulator.population import fleet
 from simulator.rollout import Rollout
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, load_scenario, read_scenario
+from simulator.whatif.overrides import overridden
 
 SHIPPED_NAMES = ("company", "variants", "demo")
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.wire.graph import GRAPH_TYPE, TYPE_KEY, profile_from_graph
 from simulator.scenario_file import ScenarioRefused, load_scenario
-from simulator.scenario_starter import STARTER
+from simulator.starter.text import STARTER
 
 OF_TENANT: dict[str, Any] = {
     TYPE_KEY: GRAPH_TYPE,

@@ -32,3 +32,13 @@ def test_discarding_keeps_the_order_of_the_rest(times: list[int], limit: int) ->
     kernel.discard(lambda at_ms: at_ms < limit)
     taken = [kernel.take()[1] for _ in range(len(kernel))]
     assert taken == sorted(at_ms for at_ms in times if at_ms >= limit)
+
+
+def test_what_is_due_by_a_time_is_taken_and_nothing_later() -> None:
+    kernel: Kernel[str] = Kernel()
+    kernel.put_all([(5, "second"), (3, "first"), (9, "third")])
+    assert kernel.take_by(2) is None
+    assert kernel.take_by(3) == (3, "first")
+    assert kernel.take_by(None) == (5, "second")
+    assert kernel.take_by(8) is None
+    assert [kernel.take_by(9), kernel.take_by(None)] == [(9, "third"), None]

@@ -10,7 +10,7 @@ import pytest
 from agent.wire.vocabulary import EnrollmentType, FailureKind
 from simulator.population import Cohort, cohorts
 from simulator.scenario_file import SHIPPED, read_scenario
-from simulator.whatif import run_cohort
+from simulator.whatif.run import run_cohort
 
 TEXT = (SHIPPED / "office.toml").read_text(encoding="utf-8")
 BRANCH = Cohort(1, 30, 30, 1)

@@ -89,6 +89,33 @@ def test_the_shipped_scenarios_are_good(path: Path) -> None:
             "population[0].weight",
             "expected a number, found 'many'",
         ),
+        ("weight = 1", 'weight = "1"', "population[0].weight", "expected a number, found '1'"),
+        (
+            "depends_on",
+            'required = "no"\ndepends_on',
+            "apps[0].required",
+            "expected true or false, found 'no'",
+        ),
+        (
+            "share = 0.1",
+            "share = 2026-11-21",
+            "groups[0].share",
+            "2026-11-21 is a date or time of TOML, which no key takes",
+        ),
+        (
+            "[persons.typical.screens.sign_in]",
+            "[persons.typical.hours]\nbegin = 09:00:00\n[persons.typical.screens.sign_in]",
+            "persons.typical.hours.begin",
+            'a time of day stands in quotes, as in "09:30"',
+        ),
+        (
+            'name = "VPN Client"',
+            'name = "VPN \\u001b[31mClient"',
+            "apps[0].name",
+            "has the control character '\\x1b'; remove it",
+        ),
+        ('name = "small"', 'name = "small"\n"a\\nb" = 1', "a\\nb", "unknown key; "),
+        ("[[groups]]", "[networks]\nid = 3\n[[groups]]", "networks", "expected a list in [ ]"),
         ("weight = 1", "weight = -1", "population[0].weight", "it has to be at least 0"),
         ('name = "small"', 'name = "small"\ndevices = 2.5', "devices", "expected a whole number"),
         ('name = "small"', 'name = "small"\ndevices = 0', "devices", "at least 1"),
@@ -332,6 +359,48 @@ def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
     path.write_text("name = \n")
     with pytest.raises(ScenarioRefused, match=r"broken\.toml: is not TOML: .*line 1"):
         load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"seed = 1\nseed = 2\n",
+            "is not TOML: a key is there twice (at line 2, column 9); correct",
+        ),
+        (b'name = "a\n', "is not TOML: a quote is not closed (at line 1, column 10); correct"),
+        (
+            b"[start]\n[start]\n",
+            "is not TOML: a table is there twice (at line 2, column 7); correct",
+        ),
+        (GOOD.encode("utf-16"), "is not UTF-8 text; save it as UTF-8"),
+        (b"\x9b\xff", "is not UTF-8 text; save it as UTF-8"),
+        (b"x = " + b"[" * 5000, "is nested too deeply; write it flatter"),
+        (
+            GOOD.encode() + b"[[profiles]]\n[profiles.profile.graph" + b".x" * 5000 + b"]",
+            "is nested too deeply; write it flatter",
+        ),
+    ],
+)
+def test_what_can_not_be_parsed_is_one_sentence_with_a_remedy(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(ScenarioRefused) as refused:
+        load_scenario(path)
+    assert str(refused.value).startswith(f"{path}: {said}")
+
+
+def test_a_folder_is_no_scenario(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioRefused, match="Is a directory; name the TOML file of a scenario"):
+        load_scenario(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_text(GOOD, encoding="utf-8-sig")
+    assert load_scenario(path) == read_scenario(data(), "small.toml")
 
 
 def test_two_profiles_of_one_priority_are_refused() -> None:

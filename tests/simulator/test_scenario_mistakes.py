@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simulator.scenario_file import ScenarioRefused, load_scenario, read_scenario
 from simulator.scenario_schema import scenario_schema
-from simulator.scenario_starter import EVERY_KEY
+from simulator.starter.text import EVERY_KEY
 
 GOOD = tomllib.loads(EVERY_KEY.read_text(encoding="utf-8"))
 SCHEMA = jsonschema.Draft202012Validator(scenario_schema())

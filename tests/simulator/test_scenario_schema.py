@@ -14,7 +14,7 @@ from simulator.cli import app
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, read_scenario
 from simulator.scenario_schema import DEFS, models_of, scenario_schema, schema_text
-from simulator.scenario_starter import EVERY_KEY, STARTER
+from simulator.starter.text import EVERY_KEY, STARTER
 
 FILE = Path(__file__).parents[2] / "docs" / "schemas" / "scenario.schema.json"
 SCHEMA = scenario_schema()

@@ -12,7 +12,7 @@ from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind, Phase, 
 from simulator.population import cohorts
 from simulator.scenario_file import SHIPPED, load_scenario
 from simulator.tally import Tally, TypeTally
-from simulator.whatif import run_cohort
+from simulator.whatif.run import run_cohort
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from agent.core.effects import Effect, Report
 from agent.core.events import Event
 from agent.journal import open_journal
 from simulator.device import VirtualDevice
-from simulator.fit_history import Fact
-from simulator.fit_sources import SourceRefused
+from simulator.fit.history import Fact
+from simulator.fit.sources import SourceRefused
 from simulator.live.journal_history import journal_facts
 from simulator.population import fleet
 from simulator.rollout import Rollout
 from simulator.scenario_file import load_scenario
-from simulator.scenario_starter import STARTER
+from simulator.starter.text import STARTER
 
 
 def lives(devices: int) -> tuple[dict[str, list[Entry]], list[Fact]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -65,3 +68,31 @@ def test_a_report_is_stored_when_another_reader_sees_it_and_never_before(tmp_pat
     assert seen_s is not None
     assert committed_s <= seen_s <= time.monotonic()
     assert watch.stored_at(2) is None
+
+
+STANDING_STILL = """
+import asyncio
+from simulator.live import worker
+
+async def stand_still():
+    worker._end_on_signals(worker.Ending(), lambda: print("account", flush=True))
+    print("ready", flush=True)
+    while True:
+        pass
+
+asyncio.run(stand_still())
+"""
+
+
+def test_a_process_whose_loop_stands_still_gives_its_account_when_somebody_waits() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STANDING_STILL], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (said, process.returncode) == ("account\n", 0)

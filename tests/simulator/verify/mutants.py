@@ -15,10 +15,22 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Any, Final
 from unittest.mock import patch
 
-from agent.core import enrollment, items, link, outbox, outcomes, permissions
+from agent.core import (
+    blueprints,
+    choices,
+    deadlines,
+    enrollment,
+    items,
+    link,
+    outbox,
+    outcomes,
+    permissions,
+    phases,
+)
 from agent.core.effects import ResetDevice, RunStep, SetGate
 from agent.core.enrollment import TABLE, Enrollment
 from agent.core.events import MINUTE_MS, CommandReceived, Restarted
@@ -27,6 +39,7 @@ from agent.core.outbox import AckArrived, DropReport, Outbox, OutboxState, SendR
 from agent.core.outcomes import Outcome, Verdict
 from agent.core.pace import Pace
 from agent.core.state import Attempt, ItemRun
+from agent.core.turn import Turn
 from agent.wire.events import AgentRestarted, ItemChanged
 from agent.wire.vocabulary import Gate, GateCause, ItemState, Phase
 from collector import admission, intake, precedence
@@ -94,6 +107,15 @@ def in_table(event: type, handler: Callable[[Any, Any], None]) -> Iterator[None]
         yield
 
 
+@contextmanager
+def in_modules(name: str, replacement: Callable[..., Any], *modules: ModuleType) -> Iterator[None]:
+    """Another function of this name, where it is defined and wherever it was imported."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(patch.object(module, name, replacement))
+        yield
+
+
 # --- the enrollment machine ----------------------------------------------------------------------
 
 
@@ -125,12 +147,12 @@ def continue_not_allowed() -> AbstractContextManager[Any]:
 
 @mutant("machine", "the gate opens after device setup although account setup blocks")
 def gate_opens_early() -> AbstractContextManager[Any]:
-    def review(self: Enrollment) -> None:
-        attempt = self._turn.attempt
+    def review(turn: Turn) -> None:
+        attempt = turn.attempt
         if attempt.gate is Gate.LOCKED and attempt.phase is not Phase.DEVICE_PREPARATION:
-            self._set_gate(Gate.RELEASED, GateCause.SETUP_COMPLETE)
+            phases.set_gate(turn, Gate.RELEASED, GateCause.SETUP_COMPLETE)
 
-    return patch.object(Enrollment, "_review_gate", review)
+    return patch.object(phases, "_review_gate", review)
 
 
 @mutant("machine", "the exit code decides, and detection is not asked")
@@ -154,7 +176,7 @@ def retry_without_detection() -> AbstractContextManager[Any]:
         original(turn, item)
         item.detect_first = False
 
-    return patch.object(enrollment, "try_anew", try_anew)
+    return in_modules("try_anew", try_anew, phases, choices)
 
 
 @mutant("machine", "an app is installed without looking for it first")
@@ -162,7 +184,7 @@ def installs_blindly() -> AbstractContextManager[Any]:
     def run_step(**step: Any) -> RunStep:
         return RunStep(**{**step, "detect_first": False})
 
-    return patch.object(items, "RunStep", run_step)
+    return patch.object(blueprints, "RunStep", run_step)
 
 
 @mutant("machine", "after a restart a running step is not looked for first")
@@ -234,46 +256,46 @@ def progress_falls() -> AbstractContextManager[Any]:
         item.credited_ms = 0
         attempt.percent = 100 * attempt.credited_ms // max(1, attempt.work_ms)
 
-    return patch.object(enrollment, "try_anew", try_anew)
+    return in_modules("try_anew", try_anew, phases, choices)
 
 
 @mutant("machine", "the end of the budget is missed")
 def budget_missed() -> AbstractContextManager[Any]:
-    def over(self: Enrollment, *_: Any) -> None:
-        deadline_ms = self._turn.attempt.budget_deadline_ms
+    def over(turn: Turn, *_: Any) -> None:
+        deadline_ms = turn.attempt.budget_deadline_ms
         assert deadline_ms is not None
-        self._turn.attempt.budget_deadline_ms = deadline_ms + 10 * MINUTE_MS
+        turn.attempt.budget_deadline_ms = deadline_ms + 10 * MINUTE_MS
 
-    return patch.object(Enrollment, "_budget_over", over)
+    return patch.object(deadlines, "_budget_over", over)
 
 
 @mutant("machine", "the budget ends a minute early")
 def budget_early() -> AbstractContextManager[Any]:
-    original = Enrollment._open_budget
+    original = phases.open_budget
 
-    def open_budget(self: Enrollment) -> None:
-        before = self._turn.attempt.budget_deadline_ms
-        original(self)
-        after = self._turn.attempt.budget_deadline_ms
+    def open_budget(turn: Turn) -> None:
+        before = turn.attempt.budget_deadline_ms
+        original(turn)
+        after = turn.attempt.budget_deadline_ms
         if before is None and after is not None:
-            self._turn.attempt.budget_deadline_ms = after - MINUTE_MS
+            turn.attempt.budget_deadline_ms = after - MINUTE_MS
 
-    return patch.object(Enrollment, "_open_budget", open_budget)
+    return in_modules("open_budget", open_budget, phases, choices, enrollment)
 
 
 @mutant("machine", "a silent person is waited for without end")
 def silence_without_end() -> AbstractContextManager[Any]:
-    def over(self: Enrollment, item: ItemRun) -> None:
-        item.deadline_ms = self._turn.now_ms + 60 * MINUTE_MS
+    def over(turn: Turn, item: ItemRun) -> None:
+        item.deadline_ms = turn.now_ms + 60 * MINUTE_MS
 
-    def span_over(self: Enrollment, span: Any) -> None:
-        self._turn.attempt.spans.pop(span.id)
+    def span_over(turn: Turn, span: Any) -> None:
+        turn.attempt.spans.pop(span.id)
 
     @contextmanager
     def both() -> Iterator[None]:
         with (
-            patch.object(Enrollment, "_screen_over", over),
-            patch.object(Enrollment, "_span_over", span_over),
+            patch.object(deadlines, "_screen_over", over),
+            patch.object(deadlines, "_span_over", span_over),
         ):
             yield
 
@@ -282,13 +304,13 @@ def silence_without_end() -> AbstractContextManager[Any]:
 
 @mutant("machine", "the error screen stays up without end")
 def error_screen_without_end() -> AbstractContextManager[Any]:
-    original = Enrollment._stop
+    original = phases.stop
 
-    def stop(self: Enrollment, failure: Any) -> None:
-        original(self, failure)
-        self._turn.attempt.wait_deadline_ms = None
+    def stop(turn: Turn, failure: Any) -> None:
+        original(turn, failure)
+        turn.attempt.wait_deadline_ms = None
 
-    return patch.object(Enrollment, "_stop", stop)
+    return in_modules("stop", stop, phases, deadlines)
 
 
 @mutant("machine", "one try of an item has no limit")
@@ -304,19 +326,19 @@ def tries_without_limit() -> AbstractContextManager[Any]:
 
 @mutant("machine", "an attempt that is given up ends twice")
 def two_ends() -> AbstractContextManager[Any]:
-    original = Enrollment._give_up
+    original = phases.give_up
 
-    def give_up(self: Enrollment) -> None:
-        original(self)
-        original(self)
+    def give_up(turn: Turn) -> None:
+        original(turn)
+        original(turn)
 
     # The failure is kept by the first end, so that the second has one to name.
-    return patch.object(Enrollment, "_give_up", give_up)
+    return in_modules("give_up", give_up, phases, deadlines)
 
 
 @mutant("machine", "what an item depends on is not waited for")
 def dependencies_ignored() -> AbstractContextManager[Any]:
-    return patch.object(Enrollment, "_is_ready", lambda self, item: True)
+    return patch.object(phases, "_needs_are_settled", lambda turn, item: True)
 
 
 @mutant("machine", "a restart does not put the device back to work")
@@ -407,7 +429,7 @@ def last_status_missing() -> AbstractContextManager[Any]:
     original = Agent._publish_status
 
     def publish(self: Agent) -> None:
-        self._status_is_due = False
+        self._status_pace.dropped()
         if self.machine.end_state is None:
             original(self)
 

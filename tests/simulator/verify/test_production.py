@@ -17,7 +17,7 @@ import pytest
 
 from agent.core.batch import Batch
 from agent.core.effects import EndpointEffect
-from agent.core.shell import input_batch, outbox_batch, report_of
+from agent.core.shell import StatusPace, input_batch, outbox_batch, report_of
 from agent.runtime import driver as drivers
 from simulator.ground_truth import GroundTruth
 from simulator.verify import run
@@ -159,7 +159,10 @@ PLANTED: Final[dict[str, Callable[[], AbstractContextManager[Any]]]] = {
         drivers, "input_batch", lambda *a: replace(input_batch(*a), lazy=True)
     ),
     "an outbox is kept later": lambda: patch.object(drivers, "outbox_batch", _without_numbers),
-    "status twice as seldom": lambda: patch.object(drivers, "STATUS_INTERVAL_MS", 2_000),
+    "status twice as seldom": lambda: patch.object(
+        drivers, "StatusPace", lambda: StatusPace(interval_ms=2_000)
+    ),
+    "status without waiting for more": lambda: patch.object(drivers, "is_urgent", lambda _: True),
     "reports of another minute": lambda: patch.object(
         drivers, "report_of", lambda fact, wall_ms: report_of(fact, wall_ms + MINUTE_MS)
     ),

@@ -1,0 +1,1 @@
+"""The commands of `esp-sim` that need no real agent: what each is given and what it prints."""

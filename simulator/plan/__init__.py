@@ -1,0 +1,1 @@
+"""What a scenario would run, found out without running it."""

@@ -1,0 +1,1 @@
+"""Scenarios to begin with, and what `esp-sim new` makes of them."""
