@@ -55,6 +55,8 @@ SCHEMA_VERSION: Final = 3
 SCHEMA_WITH_CHECKPOINTS: Final = 3
 GROUP_MAX: Final = 512
 """How many batches one transaction takes at most, so that nobody waits long."""
+GATHER_S: Final = 0.01
+"""How long a fleet's transaction waits for more batches; after one of a single batch the next waits for none."""
 
 _SCHEMA = """
 CREATE TABLE device (
@@ -167,7 +169,8 @@ class ReportRow:
 class _Commit:
     device: str
     batch: Batch
-    done: asyncio.Future[None]
+    done: asyncio.Future[None] | None
+    """None where nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,7 @@ class SqliteJournal:
         self._connection = connection
         self._lock = lock
         self._ids: dict[str, int] = {}
+        self._writes = _Writes(connection)
         self._inbox: queue.SimpleQueue[_Commit | _Job | None] = queue.SimpleQueue()
         self._is_open = True
         self.commits = 0
@@ -205,6 +209,9 @@ class SqliteJournal:
 
     async def commit(self, device: str, batch: Batch) -> None:
         """See `Journal.commit`."""
+        if batch.lazy and batch.entry is None:
+            self._submit(_Commit(device, batch, None))
+            return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._submit(_Commit(device, batch, done))
         await done
@@ -241,7 +248,10 @@ class SqliteJournal:
     # What the writer thread does.
 
     def _write(self) -> None:
+        has_company = False
         while (request := self._inbox.get()) is not None:
+            if has_company and isinstance(request, _Commit):
+                time.sleep(GATHER_S)
             group: list[_Commit] = []
             job: _Job | None = None
             ended = False
@@ -260,6 +270,7 @@ class SqliteJournal:
                     request = self._inbox.get_nowait()
                 except queue.Empty:
                     break
+            has_company = len(group) > 1
             self._commit_group(group)
             if job is not None:
                 self._do(job)
@@ -275,15 +286,17 @@ class SqliteJournal:
             self._connection.execute(f"PRAGMA synchronous = {level}")
             with _transaction(self._connection):
                 for request in group:
-                    self._apply(request.device, request.batch)
+                    self._writes.add(self._ids[request.device], request.batch)
+                self._writes.flush()
         except sqlite3.Error as error:
+            self._writes = _Writes(self._connection)
             failure = JournalFailed(f"{self.path}: {error}")
-            _answer([(request.done, None, failure) for request in group])
+            _answer([(r.done, None, failure) for r in group if r.done is not None])
         else:
             self.commits += len(group)
             self.transactions += 1
             self.syncs += level == "FULL"
-            _answer([(request.done, None, None) for request in group])
+            _answer([(r.done, None, None) for r in group if r.done is not None])
 
     def _do(self, job: _Job) -> None:
         try:
@@ -294,30 +307,6 @@ class SqliteJournal:
             _answer([(job.done, None, error)])
         else:
             _answer([(job.done, result, None)])
-
-    def _apply(self, device: str, batch: Batch) -> None:
-        connection, key = self._connection, self._ids[device]
-        if (entry := batch.entry) is not None:
-            connection.execute(
-                "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    entry.n,
-                    entry.at_ms,
-                    entry.wall_ms,
-                    entry.machine_version,
-                    EVENT_CODEC.dumps(entry.event).decode(),
-                    entry.digest,
-                ),
-            )
-        if batch.checkpoint is not None:
-            _keep_checkpoint(connection, key, batch.checkpoint)
-        for change in batch.outbox:
-            _apply_outbox(connection, key, change)
-        for command in batch.executed:
-            connection.execute("INSERT OR IGNORE INTO command VALUES (?, ?)", (key, command))
-        if batch.session is not None:
-            connection.execute("UPDATE device SET session = ? WHERE id = ?", (batch.session, key))
 
     def _load(self, device: str, new_stream: str, connection: sqlite3.Connection) -> JournalState:
         with _transaction(connection):
@@ -591,47 +580,123 @@ def _copy_device(path: Path, device: str, copy: Path) -> None:
         raise JournalFailed(str(error)) from error
 
 
-def _apply_outbox(connection: sqlite3.Connection, key: int, change: Durable) -> None:
-    match change:
-        case KeepReport(position=position, content=content):
-            connection.execute(
-                "INSERT INTO report (device, position, content) VALUES (?, ?, ?)",
-                (key, position, content),
+class _Writes:
+    """The statements of a transaction: those of a kind together, for that is what a fleet's journal spends its time on.
+
+    Entries, reports, numbers, acknowledgements and devices are written in this order; what does not bear it, and is rare, is written in
+    its place. A new one is needed after a transaction that failed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._entries: list[tuple[Any, ...]] = []
+        self._reports: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self._numbers: list[tuple[Any, ...]] = []
+        self._marks: list[tuple[Any, ...]] = []
+        self._devices: dict[int, dict[str, Any]] = {}
+        self._marked: dict[int, int] = {}
+        """Up to which number every report of a device is marked as acknowledged, as far as is known."""
+
+    def add(self, key: int, batch: Batch) -> None:
+        """Take in what is to be written of one device."""
+        if (entry := batch.entry) is not None:
+            event = EVENT_CODEC.dumps(entry.event).decode()
+            self._entries.append(
+                (
+                    key,
+                    entry.n,
+                    entry.at_ms,
+                    entry.wall_ms,
+                    entry.machine_version,
+                    event,
+                    entry.digest,
+                )
             )
-            connection.execute(
-                "UPDATE device SET next_position = ? WHERE id = ?", (position + 1, key)
+        if batch.checkpoint is not None:
+            _keep_checkpoint(self._connection, key, batch.checkpoint)
+        for change in batch.outbox:
+            self._add_change(key, change)
+        for command in batch.executed:
+            self._connection.execute("INSERT OR IGNORE INTO command VALUES (?, ?)", (key, command))
+        if batch.session is not None:
+            self._set(key, session=batch.session)
+
+    def flush(self) -> None:
+        """Write all of it."""
+        many = self._connection.executemany
+        if self._entries:
+            many("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", self._entries)
+        if self._reports:
+            many(
+                "INSERT INTO report (device, position, content, seq, digest) VALUES (?, ?, ?, ?, ?)",
+                self._reports.values(),
             )
-        case DropReport(position=position):
-            connection.execute(
-                "DELETE FROM report WHERE device = ? AND position = ?", (key, position)
-            )
-        case NumberReport(position=position, seq=seq, digest=digest):
-            connection.execute(
+        if self._numbers:
+            many(
                 "UPDATE report SET seq = ?, digest = ? WHERE device = ? AND position = ?",
-                (seq, digest, key, position),
+                self._numbers,
             )
-            connection.execute("UPDATE device SET next_seq = ? WHERE id = ?", (seq + 1, key))
-        case MarkAcknowledged(through=through, at_ms=at_ms):
-            connection.execute(
+        if self._marks:
+            many(
                 "UPDATE report SET acknowledged_ms = ?"
-                " WHERE device = ? AND seq <= ? AND acknowledged_ms IS NULL",
-                (at_ms, key, through),
+                " WHERE device = ? AND seq > ? AND seq <= ? AND acknowledged_ms IS NULL",
+                self._marks,
             )
-        case UnmarkAcknowledged(above=above):
-            connection.execute(
-                "UPDATE report SET acknowledged_ms = NULL WHERE device = ? AND seq > ?",
-                (key, above),
-            )
-        case ForgetReports(through=through, digest=digest):
-            connection.execute("DELETE FROM report WHERE device = ? AND seq <= ?", (key, through))
-            connection.execute("UPDATE device SET held_after = ? WHERE id = ?", (digest, key))
-        case RememberStored(store=store, stored_seq=stored_seq, next_seq=next_seq):
-            connection.execute(
-                "UPDATE device SET store = ?, stored_seq = ?, next_seq = ? WHERE id = ?",
-                (store, stored_seq, next_seq, key),
-            )
-        case _:
-            assert_never(change)
+        for columns, rows in self._device_rows().items():
+            names = ", ".join(f"{name} = ?" for name in columns)
+            many(f"UPDATE device SET {names} WHERE id = ?", rows)  # noqa: S608
+        for written in (self._entries, self._reports, self._numbers, self._marks, self._devices):
+            written.clear()
+
+    def _device_rows(self) -> dict[tuple[str, ...], list[tuple[Any, ...]]]:
+        rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+        for key, columns in self._devices.items():
+            rows.setdefault(tuple(columns), []).append((*columns.values(), key))
+        return rows
+
+    def _set(self, key: int, **columns: Any) -> None:
+        self._devices.setdefault(key, {}).update(columns)
+
+    def _add_change(self, key: int, change: Durable) -> None:
+        match change:
+            case KeepReport(position=position, content=content):
+                self._reports[key, position] = (key, position, content, None, None)
+                self._set(key, next_position=position + 1)
+            case NumberReport(position=position, seq=seq, digest=digest):
+                if (key, position) in self._reports:
+                    report = self._reports[key, position]
+                    self._reports[key, position] = (*report[:3], seq, digest)
+                else:
+                    self._numbers.append((seq, digest, key, position))
+                self._set(key, next_seq=seq + 1)
+            case MarkAcknowledged(through=through, at_ms=at_ms):
+                self._marks.append((at_ms, key, self._marked.get(key, 0), through))
+                self._marked[key] = max(through, self._marked.get(key, 0))
+            case RememberStored(store=store, stored_seq=stored_seq, next_seq=next_seq):
+                self._set(key, store=store, stored_seq=stored_seq, next_seq=next_seq)
+            case DropReport() | UnmarkAcknowledged() | ForgetReports():
+                self.flush()
+                self._take_back(key, change)
+            case _:
+                assert_never(change)
+
+    def _take_back(self, key: int, change: DropReport | UnmarkAcknowledged | ForgetReports) -> None:
+        execute = self._connection.execute
+        # Numbers that were acknowledged may come to be given again.
+        self._marked.pop(key, None)
+        match change:
+            case DropReport(position=position):
+                execute("DELETE FROM report WHERE device = ? AND position = ?", (key, position))
+            case UnmarkAcknowledged(above=above):
+                execute(
+                    "UPDATE report SET acknowledged_ms = NULL WHERE device = ? AND seq > ?",
+                    (key, above),
+                )
+            case ForgetReports(through=through, digest=digest):
+                execute("DELETE FROM report WHERE device = ? AND seq <= ?", (key, through))
+                execute("UPDATE device SET held_after = ? WHERE id = ?", (digest, key))
+            case _:
+                assert_never(change)
 
 
 def _read_device(path: Path, connection: sqlite3.Connection, device: str) -> JournalState:

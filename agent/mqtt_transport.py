@@ -2,6 +2,9 @@
 
 aiomqtt 2.5 returns from a publish that the broker refused, from a subscription that it refused, and waits its whole
 time-out when the connection ends before it was accepted. This module looks at paho's callbacks itself for these.
+
+A fleet has thousands of connections in one process, so what happens at each message is kept short: one system call
+reads all that has arrived, what is said together is written together, and one timer watches all that is unconfirmed.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import SHUT_RDWR, socket
@@ -21,15 +25,23 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MalformedPacket
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.runtime.ports import Incoming, TransportLost, TransportRefused, Will
+from agent.tls_alerts import NO_ANSWER, distrust_of, refusal_of
 
 logger = logging.getLogger(__name__)
 
 INCOMING_MAX: Final = 1_000
 """What arrives beyond this, unread, is discarded: all of it can be asked for again."""
+READ_BYTES: Final = 4_096
+"""What one system call reads at least, if so much has arrived."""
+LOOKS_A_KEEPALIVE: Final = 10
+"""How often paho looks whether a ping is due, in the time after which one is."""
 FAILURE: Final = 0x80
 UNSUPPORTED_VERSION: Final = 0x84
 REFUSED_CODES: Final = frozenset(
@@ -198,22 +210,163 @@ class MqttTransport:
             timeout=self._timeout_s,
             keepalive=self._keepalive_s,
         )
-        await client.open()
+        try:
+            await client.open()
+        except aiomqtt.MqttError as error:
+            if (refusal := client.refusal) is not None:
+                raise TransportRefused(refusal) from error
+            if self._tls is None and _value(getattr(error, "rc", 0)) == FAILURE:
+                raise TransportLost(NO_ANSWER) from error
+            raise
         return client
+
+
+class _Paho(paho.Client):
+    """paho, which reads byte by byte and makes half a dozen objects of the two bytes of a PUBACK, in fewer steps."""
+
+    _ahead = b""
+    """What was read and not taken yet begins at `_taken`."""
+    _taken = 0
+    _is_drained = False
+    """The last read brought less than there was room for: nothing more has arrived."""
+
+    refusal: str | None = None
+    """Why the broker's TLS ended the connection, if it said so."""
+
+    take_message: Callable[[bytes, bytes, bool], None]
+    """Given topic, payload and whether it was retained, of every plain message at QoS 1."""
+
+    def read(self) -> None:
+        """Handle all that has arrived."""
+        self._is_drained = False
+        if self._taken >= len(self._ahead) and self._sock is not None:
+            with contextlib.suppress(OSError):
+                # An end or a failure is paho's to find, as it would be without this.
+                self._read_ahead(READ_BYTES)
+        self.loop_read()
+        while self._sock is not None and (self._taken < len(self._ahead) or self._has_decrypted()):
+            self.loop_read()
+
+    def _has_decrypted(self) -> bool:
+        """Whether bytes of TLS wait that no event of the socket tells of."""
+        connected = self._sock
+        return isinstance(connected, ssl.SSLSocket) and connected.pending() > 0
+
+    def _packet_read(self) -> MQTTErrorCode:
+        if self._is_drained and self._taken >= len(self._ahead):
+            return MQTTErrorCode.MQTT_ERR_AGAIN
+        if not self._take_packet():
+            return super()._packet_read()
+        with self._msgtime_mutex:
+            self._last_bytes_received = time.monotonic()
+        try:
+            return self._packet_handle()
+        except MalformedPacket:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        finally:
+            self._in_packet["command"] = self._in_packet["remaining_length"] = 0
+            self._in_packet["packet"] = bytearray()
+
+    def _take_packet(self) -> bool:
+        """Take the next packet, if all of it is there: what paho puts together byte by byte, in one step."""
+        packet, ahead, at = self._in_packet, self._ahead, self._taken
+        if packet["command"] or len(ahead) < at + 2:
+            return False
+        # MQTT 5, section 1.5.5: seven bits of the length in each byte, and one that says whether another follows.
+        length, begin = ahead[at + 1], at + 2
+        if length & 0x80:
+            if len(ahead) == begin or ahead[begin] & 0x80:
+                return False
+            length, begin = length & 0x7F | ahead[begin] << 7, begin + 1
+        if len(ahead) < begin + length:
+            return False
+        packet["command"] = ahead[at]
+        packet["packet"] = bytearray(ahead[begin : begin + length])
+        packet["remaining_length"] = length
+        self._taken = begin + length
+        return True
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if self._taken >= len(self._ahead):
+            self._read_ahead(bufsize)
+        taken = self._ahead[self._taken : self._taken + bufsize]
+        self._taken += len(taken)
+        return taken
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except (ssl.SSLError, ConnectionError):
+            # A broker that hung up may have said why before.
+            with contextlib.suppress(OSError):
+                self._read_ahead(READ_BYTES)
+            raise
+
+    def _read_ahead(self, least_bytes: int) -> None:
+        """Read what has arrived. Raises `BlockingIOError` when nothing has."""
+        if self._is_drained:
+            raise BlockingIOError
+        wanted = max(least_bytes, READ_BYTES)
+        try:
+            self._ahead, self._taken = super()._sock_recv(wanted), 0
+        except ssl.SSLError as error:
+            self.refusal = self.refusal or refusal_of(error)
+            raise
+        # TLS gives what one record holds.
+        is_short = 0 < len(self._ahead) < wanted
+        self._is_drained = is_short and not isinstance(self._sock, ssl.SSLSocket)
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        # MQTT 5, section 3.4.2: behind the identifier there may be a reason, and behind that properties. A plain word
+        # of success, as that nobody has subscribed to this, has none.
+        is_success = len(packet) < 3 or packet[2] < FAILURE
+        if cmd != "PUBACK" or not is_success or any(packet[3:]):
+            return super()._handle_pubackcomp(cmd)
+        mid = int.from_bytes(packet[:2], "big")
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        header, packet = self._in_packet["command"], self._in_packet["packet"]
+        topic_end = 2 + int.from_bytes(packet[:2], "big")
+        begin = topic_end + (3 if self._protocol == paho.MQTTv5 else 2)
+        is_plain = begin <= len(packet) and (begin == topic_end + 2 or not packet[begin - 1])
+        if header & 0x06 != 0x02 or topic_end == 2 or not is_plain:
+            return super()._handle_publish()
+        self.take_message(bytes(packet[2:topic_end]), bytes(packet[begin:]), bool(header & 0x01))
+        return self._send_puback(int.from_bytes(packet[topic_end : topic_end + 2], "big"))
+
+
+_SUCCESS: Final = ReasonCode(PacketTypes.PUBACK)
+_NO_PROPERTIES: Final = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 
 
 class _Client(aiomqtt.Client):
     """An aiomqtt client that listens to paho itself where aiomqtt keeps silent."""
 
+    _client: _Paho
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._confirmations: dict[int, asyncio.Future[None]] = {}
+        self._confirmations: dict[int, tuple[asyncio.Future[None], float]] = {}
+        """What the broker has to confirm, and when it is late; in the order in which it was published."""
+        self._late_timer: asyncio.TimerHandle | None = None
         self._discarded = 0
+        self._has_writer = False
+        self._is_open = False
         self.arrived: deque[Incoming] = deque()
         self.news = asyncio.Event()
+        # aiomqtt makes its paho itself.
+        self._client.__class__ = _Paho
+        self._client.take_message = self._take_message
         self._client.on_disconnect = self._ended
         self._client.on_publish = self._confirmed
         self._client.on_message = self._message_arrived
+        if not self._logger.isEnabledFor(logging.DEBUG):
+            self._client.disable_logger()
         self._create_socket = self._client._create_socket  # noqa: SLF001
         self._client._create_socket = self._create_wanted_socket  # type: ignore[method-assign]  # noqa: SLF001
         self._is_wanted = True
@@ -226,20 +379,39 @@ class _Client(aiomqtt.Client):
         error = self._disconnected.exception()
         return "the connection ended" if error is None else str(error)
 
-    async def publish_confirmed(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish at QoS 1 and wait for the broker's word, which may be a refusal."""
+    @property
+    def refusal(self) -> str | None:
+        """Why the broker's TLS ended the connection, if it said so."""
+        return self._client.refusal
+
+    def publish_confirmed(
+        self, topic: str, payload: bytes, *, retain: bool
+    ) -> asyncio.Future[None]:
+        """Publish at QoS 1; done with the broker's word, which may be a refusal."""
+        confirmation: asyncio.Future[None] = self._loop.create_future()
+        if (end := self.end) is not None:
+            confirmation.set_exception(TransportLost(end))
+            return confirmation
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != paho.MQTT_ERR_SUCCESS:
-            raise TransportLost(paho.error_string(info.rc))
-        confirmation: asyncio.Future[None] = self._loop.create_future()
-        self._confirmations[info.mid] = confirmation
-        try:
-            async with asyncio.timeout(self.timeout):
-                await confirmation
-        except TimeoutError:
-            raise TransportLost("the broker did not confirm a message in time") from None
-        finally:
-            self._confirmations.pop(info.mid, None)
+            confirmation.set_exception(TransportLost(paho.error_string(info.rc)))
+            return confirmation
+        self._confirmations[info.mid] = confirmation, self._loop.time() + self.timeout
+        if self._late_timer is None:
+            self._late_timer = self._loop.call_later(self.timeout, self._give_up_the_late)
+        return confirmation
+
+    def _give_up_the_late(self) -> None:
+        now_s = self._loop.time()
+        for mid, (confirmation, late_s) in list(self._confirmations.items()):
+            if late_s > now_s:
+                self._late_timer = self._loop.call_at(late_s, self._give_up_the_late)
+                return
+            del self._confirmations[mid]
+            if not confirmation.done():
+                lost = TransportLost("the broker did not confirm a message in time")
+                confirmation.set_exception(lost)
+        self._late_timer = None
 
     async def open(self) -> None:
         """Connect; gives up at once when it is cancelled, and leaves nothing open when it fails.
@@ -267,6 +439,7 @@ class _Client(aiomqtt.Client):
             raise aiomqtt.MqttError(
                 "the broker ended the connection at once"
             ) from ended.exception()
+        self._is_open = True
 
     async def hang_up(self) -> None:
         """End the connection, with a farewell if it still stands, and leave nothing open behind."""
@@ -304,8 +477,23 @@ class _Client(aiomqtt.Client):
         self._client._sock_close()  # noqa: SLF001
         if self._misc_task is not None:
             self._misc_task.cancel()
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+
+    async def _misc_loop(self) -> None:
+        # aiomqtt looks once a second; a ping that is a tenth late is in time for the broker, which waits half as long again.
+        pause_s = max(1.0, self._keepalive / LOOKS_A_KEEPALIVE)
+        while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:  # noqa: ASYNC110
+            await asyncio.sleep(pause_s)
 
     # What paho calls, on a thread.
+
+    def _on_socket_open(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._begin_to_read, sock.fileno())
+
+    def _begin_to_read(self, file: int) -> None:
+        self._loop.add_reader(file, self._look_after, self._client.read)
+        self._misc_task = self._loop.create_task(self._misc_loop())
 
     def _create_wanted_socket(self) -> Any:
         created = self._create_socket()
@@ -314,7 +502,35 @@ class _Client(aiomqtt.Client):
             raise ConnectionAbortedError("given up")
         return created
 
-    # What paho calls, on the event loop.
+    # What paho calls, on the event loop; only the first wish to write comes from the thread that connects.
+
+    def _on_socket_register_write(self, _client: paho.Client, _userdata: Any, _sock: Any) -> None:
+        if self._is_open:
+            self._loop.call_soon(self._look_after, self._write)
+        else:
+            self._loop.call_soon_threadsafe(self._look_after, self._write)
+
+    def _on_socket_unregister_write(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:
+        if self._has_writer:
+            self._has_writer = False
+            self._loop.remove_writer(sock.fileno())
+
+    def _write(self) -> None:
+        """Write what waits; what the system does not take now, when it does."""
+        self._client.loop_write()
+        connected = self._client.socket()
+        if self._client.want_write() and connected is not None and not self._has_writer:
+            self._has_writer = True
+            self._loop.add_writer(connected.fileno(), self._look_after, self._client.loop_write)
+
+    def _look_after(self, work: Callable[[], object]) -> None:
+        """Whatever breaks while paho reads or writes ends the connection, as in aiomqtt."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+            self.news.set()
 
     def _ended(
         self,
@@ -327,7 +543,7 @@ class _Client(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(aiomqtt.MqttCodeError(reason_code))
         self._on_disconnect(client, userdata, flags, reason_code, properties)
-        for confirmation in self._confirmations.values():
+        for confirmation, _ in self._confirmations.values():
             if not confirmation.done():
                 confirmation.set_exception(TransportLost(str(reason_code)))
         self.news.set()
@@ -340,7 +556,7 @@ class _Client(aiomqtt.Client):
         reason_code: ReasonCode,
         _properties: Properties,
     ) -> None:
-        confirmation = self._confirmations.get(mid)
+        confirmation, _ = self._confirmations.pop(mid, (None, 0.0))
         if confirmation is None or confirmation.done():
             return
         if reason_code.value in REFUSED_CODES:
@@ -353,16 +569,19 @@ class _Client(aiomqtt.Client):
     def _message_arrived(
         self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage
     ) -> None:
+        # A topic that is not UTF-8 is none of ours.
+        with contextlib.suppress(UnicodeDecodeError):
+            topic = message.topic.encode()
+            self._take_message(topic, bytes(message.payload), bool(message.retain))
+
+    def _take_message(self, topic: bytes, payload: bytes, retained: bool) -> None:
         if len(self.arrived) >= INCOMING_MAX:
             self._discarded += 1
             if self._discarded == 1:
                 logger.warning("more than %d messages wait to be read; discarding", INCOMING_MAX)
             return
-        # A topic that is not UTF-8 is none of ours.
         with contextlib.suppress(UnicodeDecodeError):
-            self.arrived.append(
-                Incoming(message.topic, bytes(message.payload), bool(message.retain))
-            )
+            self.arrived.append(Incoming(topic.decode(), payload, retained))
             self.news.set()
 
 
@@ -382,11 +601,9 @@ class MqttConnection:
             if _value(code) >= FAILURE:
                 raise TransportRefused(f"may not subscribe to {name} ({code})")
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Awaitable[None]:
         """See `Connection.publish`."""
-        if (end := self._client.end) is not None:
-            raise TransportLost(end)
-        await self._client.publish_confirmed(topic, payload, retain=retain)
+        return self._client.publish_confirmed(topic, payload, retain=retain)
 
     def abort(self) -> None:
         """Cut the connection without a farewell, as a network does: the broker publishes the will."""
@@ -418,4 +635,4 @@ def _translated(error: aiomqtt.MqttError) -> TransportLost | TransportRefused:
     if isinstance(code, ReasonCode):
         kind = TransportRefused if code.value in REFUSED_CODES else TransportLost
         return kind(str(code))
-    return TransportLost(str(error) or type(error).__name__)
+    return TransportLost(distrust_of(error) or str(error) or type(error).__name__)

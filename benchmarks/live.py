@@ -2,8 +2,8 @@
 
 Run as `python -m benchmarks.live [--json] [--agents N] [--seconds S] [--speed X] [--ramp R] [--only NAME]`.
 Mosquitto, a collector and the client are processes of their own, the same for each contender, one contender after another.
-All carry the traffic of `simulator/scenarios/load.toml`: the reports at QoS 1, the retained status at most once a second, the
-presence, and the collector's acknowledgements read. The agents are `esp-sim run` in one process, with journal, outbox,
+All carry the traffic of `simulator/scenarios/load.toml`: the reports at QoS 1, the retained status by the agent's own rule, the
+presence, and the collector's acknowledgements read; what each really published is counted. The agents are `esp-sim run` in one process, with journal, outbox,
 signatures and state machine; the other clients send what the same devices send in simulated time, made beforehand, and
 count the acknowledgements. Locust runs in an environment of its own: `make locust`.
 
@@ -14,6 +14,7 @@ processor time of the client's process is read from the system, every quarter of
 
 - `benchmark`: `"live"`; `agents`, `seconds`, `speed`, `ramp_per_second`: as given; `load_average`: of the machine, before and after
 - `contenders`: for `agent`, `aiomqtt` and `locust`: `connected` (devices connected at the end of the window), `events_per_second`,
+  `statuses_per_event`, `messages_per_event`, `bytes_per_event` (published in the window, repetitions included; bytes of payload),
   `cores` (processor seconds a second), `cpu_us_per_event`, `rss_mib_before`, `rss_mib` (at the end of the window),
   `kib_per_device`, `latency_ms` (`p50`, `p90`, `p99`, `max` from when a report was due until its client had read the
   acknowledgement, over the whole run), `created`, `acknowledged`, `lost`, `failed`; null for one that could not run
@@ -34,7 +35,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +59,8 @@ SETTLE_S: Final = 25.0
 MARGIN_S: Final = 5.0
 """By which the agents outlast the window."""
 KIB: Final = 1024
+TOLD: Final = ("connected", "created", "acknowledged", "messages", "statuses", "payload_bytes")
+"""What a client says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,9 @@ class Look:
     connected: int
     created: int
     acknowledged: int
+    messages: int = 0
+    statuses: int = 0
+    payload_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -176,7 +182,7 @@ async def _run_agents(folder: Path, options: Options) -> Contender:
         if not run.workers or (pid := run.workers[0].pid) is None:
             return None
         news = run.workers[0].heard.last
-        return _look(pid, news.connected, news.created, news.acknowledged)
+        return _look(pid, news.model_dump(include=set(TOLD)))
 
     async with _looking(seen, look):
         summary = await run.run(_show_nothing, _tell_nothing)
@@ -264,7 +270,7 @@ async def _carry(name: str, plan: Path, folder: Path, options: Options, seen: Co
     def look() -> Look | None:
         if (pid := program.pid) is None or "connected" not in said:
             return None
-        return _look(pid, said["connected"], said["created"], said["acknowledged"])
+        return _look(pid, {name: said[name] for name in TOLD})
 
     async with _looking(seen, look):
         await program.start()
@@ -298,14 +304,14 @@ async def _looking(seen: Contender, look: Callable[[], Look | None]) -> AsyncIte
         watching.cancel()
 
 
-def _look(pid: int, connected: int, created: int, acknowledged: int) -> Look:
+def _look(pid: int, told: Mapping[str, int]) -> Look:
     now_s = time.monotonic()
     # Fields 14 and 15 of proc(5), counted from behind the name, which may hold anything.
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu_s = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     rss_kib = pages * os.sysconf("SC_PAGE_SIZE") // KIB
-    return Look(now_s, cpu_s, rss_kib, connected, created, acknowledged)
+    return Look(now_s, cpu_s, rss_kib, **told)
 
 
 # Figures.
@@ -324,9 +330,16 @@ def _figures(seen: Contender, options: Options) -> dict[str, Any] | None:
     seconds, cpu_s = end.at_s - begin.at_s, end.cpu_s - begin.cpu_s
     events = end.created - begin.created
     before = next((look for look in reversed(looks) if look.at_s < first.at_s), first)
+
+    def per_event(what: int) -> float:
+        return round(what / max(1, events), 3)
+
     return {
         "connected": end.connected,
         "events_per_second": round(events / seconds, 1),
+        "statuses_per_event": per_event(end.statuses - begin.statuses),
+        "messages_per_event": per_event(end.messages - begin.messages),
+        "bytes_per_event": per_event(end.payload_bytes - begin.payload_bytes),
         "cores": round(cpu_s / seconds, 4),
         "cpu_us_per_event": round(cpu_s / max(1, events) * 1e6, 1),
         "rss_mib_before": round(before.rss_kib / KIB, 1),
@@ -367,7 +380,7 @@ def _print(figures: dict[str, Any]) -> None:
         f"load average {figures['load_average'][0]} before, {figures['load_average'][1]} after"
     )
     print(
-        "           devices  events/s   cores  us/event  KiB/device  ms p50     p99     max   lost"
+        "           devices  events/s  messages/event  bytes/event   cores  us/event  KiB/device  ms p50     p99     max   lost"
     )
     for name, figure in figures["contenders"].items():
         if figure is None:
@@ -375,7 +388,8 @@ def _print(figures: dict[str, Any]) -> None:
             continue
         latency = figure["latency_ms"] or {"p50": 0, "p99": 0, "max": 0}
         print(
-            f"{name:10} {figure['connected']:7}  {figure['events_per_second']:8.0f}  {figure['cores']:6.3f}"
+            f"{name:10} {figure['connected']:7}  {figure['events_per_second']:8.0f}"
+            f"  {figure['messages_per_event']:14.2f}  {figure['bytes_per_event']:11.0f}  {figure['cores']:6.3f}"
             f"  {figure['cpu_us_per_event']:8.0f}  {figure['kib_per_device']:10.1f}"
             f"  {latency['p50']:6.1f}  {latency['p99']:6.1f}  {latency['max']:6.0f}  {figure['lost']:5}"
         )

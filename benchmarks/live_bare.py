@@ -49,6 +49,7 @@ async def _device(plan: Plan, player: dict[str, Any]) -> None:
             await client.subscribe([(name, 1) for name in player["filters"]])
             plan.connected += 1
             listening = asyncio.create_task(_listen(client, player["ack_topic"], waiting))
+            plan.published(player["birth"])
             await client.publish(player["presence_topic"], player["birth"], qos=1, retain=True)
             await _publish(plan, player, client, waiting)
             await listening
@@ -62,6 +63,7 @@ async def _publish(
     for due_s, is_event, payload in plan.messages(player):
         if (delay_s := due_s - time.monotonic()) > 0:
             await asyncio.sleep(delay_s)
+        plan.published(payload, is_status=not is_event)
         if is_event:
             waiting.sent(due_s)
             await client.publish(player["event_topic"], payload, qos=1)

@@ -26,6 +26,9 @@ class Plan:
         self.connected = 0
         self.created = 0
         self.acknowledged = 0
+        self.sent = 0
+        self.statuses = 0
+        self.payload_bytes = 0
         self.failed: dict[str, int] = {}
         self.latencies_ms: list[float] = []
 
@@ -50,12 +53,21 @@ class Plan:
         self.began_s = time.monotonic()
         print("ready client", flush=True)
 
+    def published(self, payload: str | bytes, *, is_status: bool = False) -> None:
+        """One more message is on its way."""
+        self.sent += 1
+        self.statuses += is_status
+        self.payload_bytes += len(payload)
+
     def tell(self) -> None:
         """Say how far it is, as one line of JSON."""
         figures = {
             "connected": self.connected,
             "created": self.created,
             "acknowledged": self.acknowledged,
+            "messages": self.sent,
+            "statuses": self.statuses,
+            "payload_bytes": self.payload_bytes,
         }
         print(json.dumps(figures), flush=True)
 

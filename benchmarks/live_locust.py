@@ -56,6 +56,7 @@ class Device(MqttUser):
             gevent.sleep(0.02)
         self.client.subscribe([(name, 1) for name in self.player["filters"]])
         PLAN.connected += 1
+        PLAN.published(self.player["birth"])
         self.client.publish(self.player["presence_topic"], self.player["birth"], 1, retain=True)
 
     @task
@@ -64,6 +65,7 @@ class Device(MqttUser):
         for due_s, is_event, payload in PLAN.messages(self.player):
             if (delay_s := due_s - time.monotonic()) > 0:
                 gevent.sleep(delay_s)
+            PLAN.published(payload, is_status=not is_event)
             if is_event:
                 self.waiting.sent(due_s)
                 self.client.publish(self.player["event_topic"], payload, 1)

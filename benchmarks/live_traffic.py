@@ -13,7 +13,7 @@ from uuid import UUID
 from agent.core.effects import Effect, Report
 from agent.core.enrollment import Enrollment
 from agent.core.events import Event
-from agent.core.shell import STATUS_INTERVAL_MS, report_of
+from agent.core.shell import StatusPace, is_urgent, progress_at, report_of
 from agent.wire import codec
 from agent.wire.events import Event as Envelope
 from agent.wire.messages import Presence, Status
@@ -26,7 +26,6 @@ from simulator.scenario import Scenario
 TEMPLATES_MAX: Final = 40
 WALL_MS: Final = 1_767_225_600_000
 SESSION: Final = 1
-STATUS_S: Final = STATUS_INTERVAL_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ def traffic_of(
 def _template(rollout: Rollout, device: SimulatedDevice, speed: float, ends_s: float) -> Template:
     writer = _Writer(device, speed, ends_s)
     VirtualDevice(rollout, device).run(writer.watch)
+    writer.end()
     return Template(device.id, writer.stream, writer.attempt, tuple(writer.sent))
 
 
@@ -108,21 +108,34 @@ class _Writer:
         self._speed = speed
         self._ends_s = ends_s
         self._machine = Enrollment()
+        self._handled_ms = 0
         self._seq = 0
-        self._status_s = -STATUS_S
+        self._status_pace = StatusPace()
 
     def watch(self, at_ms: int, event: Event, effects: Sequence[Effect]) -> None:
         """Take in one input with its effects."""
-        at_s = at_ms / 1000 / self._speed
+        now_ms = at_ms / self._speed
+        self._say_what_is_due(now_ms)
         self._machine.handle(event, at_ms)
-        reports = [effect for effect in effects if isinstance(effect, Report)]
-        if not reports or at_s > self._ends_s:
+        self._handled_ms = at_ms
+        if self._machine.refusal is not None and not effects:
             return
-        self.sent += [Sent(at_s, True, self._event(report)) for report in reports]
-        # As the agent does it: at once, and at most one a second.
-        if at_s >= self._status_s + STATUS_S:
-            self._status_s = at_s
-            self.sent.append(Sent(at_s, False, self._status()))
+        if now_ms <= self._ends_s * 1000:
+            reports = [effect for effect in effects if isinstance(effect, Report)]
+            self.sent += [Sent(now_ms / 1000, True, self._event(report)) for report in reports]
+        self._status_pace.changed(int(now_ms), at_once=is_urgent(effects))
+
+    def end(self) -> None:
+        """The device is through."""
+        self._say_what_is_due(float("inf"))
+
+    def _say_what_is_due(self, now_ms: float) -> None:
+        """The status that the agent sends before something else happens, if it sends one."""
+        due_ms = self._status_pace.next_ms
+        if due_ms is None or due_ms > min(now_ms, self._ends_s * 1000):
+            return
+        self._status_pace.told(due_ms)
+        self.sent.append(Sent(due_ms / 1000, False, self._status(round(due_ms * self._speed))))
 
     def _event(self, report: Report) -> str:
         self._seq += 1
@@ -137,13 +150,13 @@ class _Writer:
         )
         return codec.encode(envelope).decode()
 
-    def _status(self) -> str:
+    def _status(self, at_ms: int) -> str:
         status = Status(
             device=self._device.id,
             stream=self.stream,
             session=SESSION,
             device_time=datetime.fromtimestamp(WALL_MS / 1000, UTC),
-            progress=self._machine.progress,
+            progress=progress_at(self._machine, self._handled_ms, at_ms),
         )
         return codec.encode_status(status).decode()
 

@@ -50,7 +50,7 @@ from simulator.rollout import Rollout
 from simulator.scenario import Scenario
 from simulator.scenario_file import SHIPPED, load_scenario
 from simulator.tally import Tally
-from simulator.whatif import count_fleet
+from simulator.whatif.run import count_fleet
 
 ROUNDS: Final = 5
 PROFILE_LINES: Final = 25

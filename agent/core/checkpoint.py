@@ -16,7 +16,7 @@ from agent.wire.codec import JsonCodec
 FORMAT: Final = 1
 """Rises when what a field means changes; a field that is new and has a default needs no other format."""
 
-_REMADE_OF_ATTEMPT: Final = frozenset({"items", "under_way"})
+_REMADE_OF_ATTEMPT: Final = frozenset({"items", "under_way", "waited_for"})
 _REMADE_OF_ITEM: Final = frozenset({"plan", "position"})
 """What follows from the rest. An item's plan is the one of its name in the attempt's plan."""
 

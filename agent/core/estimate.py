@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from math import ceil, exp, log, sqrt
+from math import ceil, copysign, exp, log, sqrt
 from typing import Final, NamedTuple
 
-from agent.core.state import Attempt, ItemRun, Mode, TimesTaken
+from agent.core.state import Attempt, ItemRun, Mode
 from agent.core.uncertain_time import NO_TIME, UncertainTime, later, left_over
 from agent.wire.progress import Remaining
 from agent.wire.vocabulary import ItemState, RebootKind
@@ -56,8 +56,10 @@ def credit(attempt: Attempt, item: ItemRun, share: float) -> None:
 
 def learn(attempt: Attempt, item: ItemRun, now_ms: int) -> None:
     """Note how long a finished try took against its expected time: what comes next shares device and network."""
-    if item.plan.expected_ms:
-        taken, ratio = _times_of(attempt, item), _log_ratio(item, now_ms)
+    plan = item.plan
+    if plan.expected_ms:
+        taken = attempt.assigned_times if plan.is_assigned else attempt.own_times
+        ratio = _log_ratio(item, now_ms)
         taken.count += 1
         taken.total += ratio
         taken.squares += ratio * ratio
@@ -118,10 +120,6 @@ class _Paces(NamedTuple):
     assigned: _Pace
 
 
-def _times_of(attempt: Attempt, item: ItemRun) -> TimesTaken:
-    return attempt.assigned_times if item.plan.is_assigned else attempt.own_times
-
-
 def _pace(attempt: Attempt, now_ms: int, *, assigned: bool) -> _Pace:
     """What the finished items say: the usual update of a normal distribution, whose variance is learned as well."""
     taken = attempt.assigned_times if assigned else attempt.own_times
@@ -151,8 +149,9 @@ def _pace_variance(left: list[ItemRun], paces: _Paces) -> float:
 
 
 def _log_ratio(item: ItemRun, now_ms: int) -> float:
-    took_ms = max(_SECOND_MS, now_ms - item.began_ms)
-    return min(_RATIO_MAX, max(-_RATIO_MAX, log(took_ms / item.plan.expected_ms)))
+    took_ms = now_ms - item.began_ms
+    ratio = log((max(_SECOND_MS, took_ms)) / item.plan.expected_ms)
+    return ratio if -_RATIO_MAX < ratio < _RATIO_MAX else copysign(_RATIO_MAX, ratio)
 
 
 def _rest(left: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:

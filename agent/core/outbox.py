@@ -191,6 +191,8 @@ class SendReport:
     report: Report
     after: str | None = None
     """The digest of the report before it; None for the first, and where that is not known."""
+    content: str = field(default="", compare=False, repr=False)
+    """The report as JSON, where it is at hand."""
 
 
 Durable = (
@@ -253,6 +255,8 @@ class _Kept:
     size_bytes: int
     digest: str = ""
     """Empty as long as it has no number."""
+    content: str = ""
+    """The report as JSON until it is acknowledged, if it was made in this life of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +363,10 @@ class Outbox:
 
     def next_deadline_ms(self) -> int | None:
         """When to feed `DeadlinePassed`; None when there is nothing to wait for."""
-        times = [t for t in (self._pace.deadline_ms, self._forget_at_ms()) if t is not None]
-        return min(times, default=None)
+        late_ms, old_ms = self._pace.deadline_ms, self._forget_at_ms()
+        if late_ms is None or old_ms is None:
+            return old_ms if late_ms is None else late_ms
+        return min(late_ms, old_ms)
 
     # The machine.
 
@@ -444,7 +450,7 @@ class Outbox:
             self._drop_queued(replaced)
             effects.append(DropReport(replaced))
         content = content_of(report)
-        self._queue.append(_Kept(self._next_position, report, len(content)))
+        self._queue.append(_Kept(self._next_position, report, len(content), content=content))
         self._bytes += len(content)
         effects.append(KeepReport(self._next_position, report, content))
         self._next_position += 1
@@ -599,11 +605,11 @@ class Outbox:
         first = self._base + 1
         if first >= self._next_seq:
             return
-        report = self._numbered[first].report
-        if report is None:
+        kept = self._numbered[first]
+        if kept.report is None:
             self._fetch(first, effects)
         else:
-            effects.append(self._sent(first, report))
+            effects.append(self._sent(first, kept.report, kept.content))
 
     def _take_fetched(self, reports: Sequence[tuple[int, Report]]) -> None:
         self._fetching = False
@@ -635,25 +641,27 @@ class Outbox:
                 if self._ticks.get(key) == kept.position:
                     del self._ticks[key]
             seq = self._next_seq
-            content = digest(self.stream, seq, report, self._after(seq))
-            self._numbered[seq] = _Kept(kept.position, report, kept.size_bytes, content)
+            told = digest(self.stream, seq, report, self._after(seq))
+            self._numbered[seq] = _Kept(
+                kept.position, report, kept.size_bytes, told, content=kept.content
+            )
             self._next_seq += 1
-            effects.append(NumberReport(kept.position, seq, content))
+            effects.append(NumberReport(kept.position, seq, told))
 
     def _send(self, now_ms: int, effects: list[Effect]) -> None:
         if not self._can_send:
             return
         while self._cursor <= min(self._next_seq - 1, self._base + WINDOW):
-            report = self._numbered[self._cursor].report
-            if report is None:
+            kept = self._numbered[self._cursor]
+            if kept.report is None:
                 self._fetch(self._cursor, effects)
                 break
             self._pace.sent(self._cursor, now_ms)
-            effects.append(self._sent(self._cursor, report))
+            effects.append(self._sent(self._cursor, kept.report, kept.content))
             self._cursor += 1
 
-    def _sent(self, seq: int, report: Report) -> SendReport:
-        return SendReport(seq, self._oldest_held, report, self._after(seq))
+    def _sent(self, seq: int, report: Report, content: str) -> SendReport:
+        return SendReport(seq, self._oldest_held, report, self._after(seq), content)
 
     def _fetch(self, first: int, effects: list[Effect]) -> None:
         last = first

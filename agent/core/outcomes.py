@@ -37,6 +37,11 @@ NOT_DETECTED_CODE: Final = "0x87D1041C"
 TIMEOUT_CODE: Final = "0x800705B4"
 WIN32_BASE: Final = 0x80070000
 
+# Names of the module for the members that are asked about most: Python 3.11 finds them ten times as fast.
+_COMPLETED: Final = StepResult.COMPLETED
+_HARD: Final = RebootKind.HARD
+_FAILURE: Final = ExitCodeMeaning.FAILED
+
 
 class Verdict(StrEnum):
     """What the machine does next about an item."""
@@ -66,6 +71,8 @@ _DONE: Final = Outcome(Verdict.SATISFIED, ItemState.DONE)
 
 def judge(item: ItemPlan, event: StepFinished) -> Outcome:
     """Decide what the end of a step means; detection decides over the exit code."""
+    if event.result is _COMPLETED:
+        return _completed(item, event)
     match event.result:
         case StepResult.ALREADY_PRESENT:
             return _FOUND
@@ -74,17 +81,15 @@ def judge(item: ItemPlan, event: StepFinished) -> Outcome:
             return Outcome(Verdict.SATISFIED, ItemState.SKIPPED, note=note)
         case StepResult.FAILED:
             return _failed(item, event)
-        case StepResult.COMPLETED:
-            return _completed(item, event)
 
 
 def _completed(item: ItemPlan, event: StepFinished) -> Outcome:
     code = 0 if event.exit_code is None else event.exit_code
     meaning = _meaning(item, code)
-    reboot = _reboot(item.rules.restart, meaning)
-    if reboot is RebootKind.HARD:
-        return Outcome(Verdict.HARD_REBOOT, ItemState.REBOOT_REQUIRED, RebootKind.HARD)
-    works = meaning not in (ExitCodeMeaning.RETRY, ExitCodeMeaning.FAILED)
+    reboot = _REBOOT_AFTER.get((item.rules.restart, meaning))
+    if reboot is _HARD:
+        return Outcome(Verdict.HARD_REBOOT, ItemState.REBOOT_REQUIRED, _HARD)
+    works = meaning in _WORKS
     if event.detected or (works and event.detected is None):
         return _DONE if reboot is None else Outcome(Verdict.SATISFIED, ItemState.DONE, reboot)
     if works:
@@ -99,22 +104,24 @@ def _meaning(item: ItemPlan, code: int) -> ExitCodeMeaning:
     for known in item.rules.exit_codes:
         if known.code == code:
             return known.meaning
-    return EXIT_CODES.get(code, ExitCodeMeaning.FAILED)
+    return EXIT_CODES.get(code, _FAILURE)
 
 
-def _reboot(behavior: RestartBehavior, meaning: ExitCodeMeaning) -> RebootKind | None:
-    """The restart that follows from an installer's end."""
-    if behavior is RestartBehavior.SUPPRESS:
-        return None
-    if meaning is ExitCodeMeaning.SUCCESS:
-        return RebootKind.SOFT if behavior is RestartBehavior.ALWAYS else None
-    return _REBOOT_OF.get(meaning)
+_WORKS: Final = frozenset(ExitCodeMeaning) - {ExitCodeMeaning.RETRY, ExitCodeMeaning.FAILED}
 
-
-_REBOOT_OF: Final = {
-    ExitCodeMeaning.HARD_REBOOT: RebootKind.HARD,
-    ExitCodeMeaning.SOFT_REBOOT: RebootKind.SOFT,
+_REBOOT_AFTER: Final[dict[tuple[RestartBehavior, ExitCodeMeaning], RebootKind]] = {
+    (RestartBehavior.ALWAYS, ExitCodeMeaning.SUCCESS): RebootKind.SOFT,
+    **{
+        (behavior, meaning): reboot
+        for behavior in RestartBehavior
+        if behavior is not RestartBehavior.SUPPRESS
+        for meaning, reboot in (
+            (ExitCodeMeaning.HARD_REBOOT, RebootKind.HARD),
+            (ExitCodeMeaning.SOFT_REBOOT, RebootKind.SOFT),
+        )
+    },
 }
+"""The restart that follows from an installer's end, where one does."""
 
 
 def _failed(item: ItemPlan, event: StepFinished) -> Outcome:

@@ -24,7 +24,7 @@ def retryable(attempt: Attempt) -> tuple[str, ...]:
     """The failed items that may be tried again one by one."""
     if attempt.mode is not Mode.STOPPED:
         return ()
-    return tuple(i.plan.id for i in attempt.in_phase() if i.is_unsatisfied)
+    return tuple(i.plan.id for i in attempt.waited_for if i.is_unsatisfied)
 
 
 def why_not(attempt: Attempt, choice: Choice, item: str | None = None) -> str | None:
@@ -98,7 +98,7 @@ def _skip(attempt: Attempt, allowed: bool) -> str | None:
         return "the profile does not allow to skip account setup"
     if attempt.phase is not Phase.ACCOUNT_SETUP or attempt.mode not in (Mode.WORKING, Mode.STOPPED):
         return "account setup is not running"
-    late = (i for i in attempt.in_phase() if i.plan.phase is not Phase.ACCOUNT_SETUP)
+    late = (i for i in attempt.waited_for if i.plan.phase is not Phase.ACCOUNT_SETUP)
     if any(i.plan.blocking and not i.is_satisfied for i in late):
         return "the device itself got something new that has to be set up first"
     return None

@@ -8,9 +8,8 @@ from typing import Literal
 
 from agent.core.enrollment import Enrollment
 from agent.core.link import Link
-from agent.core.outbox import Outbox, SendReport
+from agent.core.outbox import Outbox, SendReport, content_of
 from agent.wire import codec
-from agent.wire.events import Event
 from agent.wire.messages import Presence, Status
 from agent.wire.progress import Progress
 from agent.wire.topics import Channel, device_topic
@@ -42,6 +41,7 @@ class Publications:
         self._machine = machine
         self._outbox = outbox
         self._link = link
+        self._statuses = codec.StatusEncoder()
         self._event_topic, self._status_topic, self._presence_topic = (
             str(device_topic(tenant, device, channel))
             for channel in (Channel.EVENT, Channel.STATUS, Channel.PRESENCE)
@@ -49,16 +49,16 @@ class Publications:
 
     def report(self, send: SendReport) -> Publication:
         """A numbered report in its envelope."""
-        event = Event(
-            device=self._device,
-            stream=self._outbox.stream,
-            seq=send.seq,
-            oldest_held=send.oldest_held,
-            after=send.after,
-            session=self._link.session,
-            report=send.report,
+        payload = codec.encode_event(
+            self._device,
+            self._outbox.stream,
+            send.seq,
+            send.oldest_held,
+            send.after,
+            self._link.session,
+            send.content or content_of(send.report),
         )
-        return Publication(self._event_topic, codec.encode(event), retain=False)
+        return Publication(self._event_topic, payload, retain=False)
 
     def presence(self, state: Literal["online", "goodbye", "lost"]) -> Publication:
         """A birth, a goodbye, or the will of a session."""
@@ -81,4 +81,4 @@ class Publications:
             device_time=datetime.fromtimestamp(wall_ms / 1000, UTC),
             progress=progress,
         )
-        return Publication(self._status_topic, codec.encode_status(status), retain=True)
+        return Publication(self._status_topic, self._statuses.encode(status), retain=True)

@@ -8,7 +8,14 @@ from agent.core.events import CommandReceived
 from agent.wire.assignment import Assignment
 from agent.wire.codec import decode
 from agent.wire.messages import Ack, CollectorState, Command
-from agent.wire.topics import Channel, CollectorTopic, DeviceTopic, parse, partition_of
+from agent.wire.topics import (
+    Channel,
+    CollectorTopic,
+    DeviceTopic,
+    device_topic,
+    parse,
+    partition_of,
+)
 
 Received = Ack | Assignment | CommandReceived | CollectorState
 
@@ -33,6 +40,7 @@ class Reader:
         self._stream = stream
         self._opened = opened
         self._partition = partition_of(device)
+        self._ack_topic = str(device_topic(tenant, device, Channel.ACK))
         self._newest: dict[tuple[str, str], int] = {}
 
     def note_assignment(self, assignment: Assignment) -> None:
@@ -50,6 +58,9 @@ class Reader:
         """
         if not payload:
             return None
+        # By far most of what arrives needs no taking apart.
+        if topic == self._ack_topic:
+            return self._ack(payload)
         try:
             where = parse(topic)
         except ValueError as error:

@@ -30,6 +30,8 @@ from agent.wire.vocabulary import EndState, Gate
 
 STATUS_INTERVAL_MS: Final = 1_000
 """The least time between two status messages."""
+STATUS_SETTLE_MS: Final = 300
+"""How long a change waits for those that come with it, as the start of an app with the end of the one before it."""
 REBOOT_MS_MAX: Final = 10 * 60 * 1000
 """A planned reboot counts as running time up to this; what is longer was switched off."""
 DIGEST_INPUTS: Final = 64
@@ -76,6 +78,56 @@ def progress_at(machine: Enrollment, handled_ms: int, now_ms: int) -> Progress:
     if machine.end_state is not None:
         return machine.progress
     return machine.progress_after(max(0, now_ms - handled_ms))
+
+
+# When to say how far it is.
+
+
+class StatusPace:
+    """When the next status is due: soon after a change, with what comes together with it, and never too often.
+
+    Times are those of whoever drives the machine, in milliseconds.
+    """
+
+    def __init__(
+        self, interval_ms: int = STATUS_INTERVAL_MS, settle_ms: int = STATUS_SETTLE_MS
+    ) -> None:
+        self._interval_ms = interval_ms
+        self._settle_ms = settle_ms
+        self._told_ms: int | None = None
+        self._wanted_ms: int | None = None
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the next one is due; None when there is nothing new."""
+        if self._wanted_ms is None or self._told_ms is None:
+            return self._wanted_ms
+        return max(self._wanted_ms, self._told_ms + self._interval_ms)
+
+    def changed(self, now_ms: int, *, at_once: bool) -> None:
+        """There is something new."""
+        wanted_ms = now_ms if at_once else now_ms + self._settle_ms
+        if self._wanted_ms is None or wanted_ms < self._wanted_ms:
+            self._wanted_ms = wanted_ms
+
+    def told(self, now_ms: int) -> None:
+        """A status says everything."""
+        self._told_ms = now_ms
+        self._wanted_ms = None
+
+    def dropped(self) -> None:
+        """There is nothing to say it of, or nobody to say it to."""
+        self._wanted_ms = None
+
+
+def is_urgent(effects: Sequence[Effect]) -> bool:
+    """Whether whoever looks at the device from afar should know of it at once: it asks, lets in, restarts or ends."""
+    return any(
+        isinstance(effect, do.SetGate | do.AskPerson | do.Reboot | do.ResetDevice)
+        or (isinstance(effect, do.OfferChoices) and effect.error)
+        or _is_end(effect)
+        for effect in effects
+    )
 
 
 # What to store.

@@ -132,6 +132,8 @@ class Attempt:
     Replaced, never changed, so that whoever goes through it may let its items end.
     """
     phase: Phase | None = None
+    waited_for: list[ItemRun] = field(default_factory=list)
+    """The items that the running phase waits for, in the plan's order. Replaced, never changed, as `under_way`."""
     phase_states: dict[Phase, RowState] = field(
         default_factory=lambda: dict.fromkeys(Phase, RowState.NOT_STARTED)
     )
@@ -178,10 +180,11 @@ class Attempt:
         for position, item in enumerate(items.values()):
             item.position = position
         self.under_way = [i for i in items.values() if i.is_under_way]
+        self._find_waited_for()
 
     def set_state(self, item: ItemRun, state: ItemState) -> None:
         """Move an item to another state: the one place that does, which keeps `under_way` true."""
-        was_under_way, is_under_way = item.is_under_way, state in _UNDER_WAY_STATES
+        was_under_way, is_under_way = item.state in _UNDER_WAY_STATES, state in _UNDER_WAY_STATES
         item.state = state
         if was_under_way and not is_under_way:
             self.under_way = [i for i in self.under_way if i is not item]
@@ -189,19 +192,19 @@ class Attempt:
             others = self.under_way
             self.under_way = sorted([*others, item], key=_position) if others else [item]
 
-    def in_phase(self) -> list[ItemRun]:
-        """The items that the running phase waits for."""
-        phase = self.phase
-        return [i for i in self.items.values() if i.phase is phase and i.plan.tracked]
+    def enter(self, phase: Phase) -> None:
+        """Go on to a phase."""
+        self.phase = phase
+        self._find_waited_for()
 
-    def left_in_phase(self) -> list[ItemRun]:
-        """Those of them that are not there yet."""
+    def wait_for(self, item: ItemRun) -> None:
+        """Let the running phase wait for an item, of an earlier phase perhaps."""
+        item.phase = self.running_phase
+        self._find_waited_for()
+
+    def _find_waited_for(self) -> None:
         phase = self.phase
-        return [
-            i
-            for i in self.items.values()
-            if i.phase is phase and i.state not in SATISFIED_STATES and i.plan.tracked
-        ]
+        self.waited_for = [i for i in self.items.values() if i.phase is phase and i.plan.tracked]
 
     def are_settled(self, names: Iterable[str]) -> bool:
         """Whether all of these items ended, whichever way."""
@@ -226,11 +229,11 @@ class Attempt:
             if (
                 due_ms is not None
                 and (first is None or due_ms < first_ms)
-                and (item.is_working or not working_only)
+                and (not working_only or item.is_working)
             ):
                 first, first_ms = item, due_ms
         return first
 
-    def lane_is_free(self, lane: str | None) -> bool:
-        """Whether an item of this lane may start now."""
-        return lane is None or lane not in [i.plan.lane for i in self.under_way if i.is_working]
+    def busy_lanes(self) -> set[str | None]:
+        """The lanes in which an item works; None among them says nothing."""
+        return {i.plan.lane for i in self.under_way if i.state in WORKING_STATES}

@@ -50,13 +50,14 @@ from agent.core.retelling import Retelling, told_otherwise
 from agent.core.shell import (
     CHECKPOINT_BYTES_MAX,
     CHECKPOINTS_KEPT,
-    STATUS_INTERVAL_MS,
+    StatusPace,
     begins_anew,
     digest_of,
     input_batch,
     is_answer_to,
     is_due,
     is_of_the_wiped,
+    is_urgent,
     next_input,
     outbox_batch,
     progress_at,
@@ -197,8 +198,7 @@ class Driver:
         self._crash: BaseException | None = None
         self._entries = 0
         self._handled_ms = 0
-        self._status_ms: int | None = None
-        self._status_is_due = False
+        self._status_pace = StatusPace()
         self._settled_ms: int | None = None
         self._storage_problem = ""
         self._stop_wanted = asyncio.Event()
@@ -294,8 +294,8 @@ class Driver:
             )
             await self._start()
             while not self._is_done():
-                if not await self._turn():
-                    await self._sleep()
+                await self._sleep()
+                await self._turn()
             await self._leave()
         finally:
             await self._tear_down()
@@ -376,16 +376,15 @@ class Driver:
 
     # The loop.
 
-    async def _turn(self) -> bool:
-        """Do one thing of each kind that is due; False when nothing is."""
+    async def _turn(self) -> None:
+        """Do one thing of each kind that is due."""
         self._raise_crash()
-        did_link = await self._turn_link()
-        did_outbox = await self._turn_outbox()
-        did_device = await self._turn_device()
-        did_status = self._turn_status()
-        return did_link or did_outbox or did_device or did_status
+        await self._turn_link()
+        await self._turn_outbox()
+        await self._turn_device()
+        self._turn_status()
 
-    async def _turn_link(self) -> bool:
+    async def _turn_link(self) -> None:
         now_ms = self._steady()
         if self._link_events:
             await self._follow_link(self._link_events.popleft(), now_ms)
@@ -393,39 +392,33 @@ class Driver:
             await self._take(self._incoming.get_nowait(), now_ms)
         elif is_due(self._link.next_deadline_ms(), now_ms):
             await self._follow_link(links.DeadlinePassed(self._draw()), now_ms)
-        else:
-            return False
-        return True
 
-    async def _turn_outbox(self) -> bool:
+    async def _turn_outbox(self) -> None:
         now_ms = self._steady()
-        if not is_due(self._outbox.next_deadline_ms(), now_ms):
-            return False
-        await self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
-        return True
+        if is_due(self._outbox.next_deadline_ms(), now_ms):
+            await self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
 
-    async def _turn_device(self) -> bool:
+    async def _turn_device(self) -> None:
         due = next_input(self._inbox, self._machine.next_deadline_ms(), self._clock.now_ms())
-        if due is None:
-            return False
-        await self._step(*due)
-        return True
+        if due is not None:
+            await self._step(*due)
 
-    def _turn_status(self) -> bool:
-        due_ms = self._next_status_ms()
-        if not is_due(due_ms, self._steady()):
-            return False
-        self._publish_status()
-        return True
+    def _turn_status(self) -> None:
+        if is_due(self._next_status_ms(), self._steady()):
+            self._publish_status()
 
     def _next_status_ms(self) -> int | None:
-        if not self._status_is_due or not self._link.is_connected:
-            return None
-        return 0 if self._status_ms is None else self._status_ms + STATUS_INTERVAL_MS
+        return self._status_pace.next_ms if self._link.is_connected else None
 
     async def _sleep(self) -> None:
-        """Wait for the earliest deadline, or for something to arrive."""
+        """Wait for the earliest deadline, or for something to arrive; not at all where something is due already."""
+        self._wake.clear()
+        has_news = self._link_events or self._stop_wanted.is_set() or self._crash is not None
+        if has_news or not self._incoming.empty():
+            return
         delay_s = self._seconds_to_next()
+        if delay_s == 0:
+            return
         loop = asyncio.get_running_loop()
         timer = None if delay_s is None else loop.call_later(delay_s, self._wake.set)
         try:
@@ -433,7 +426,6 @@ class Driver:
         finally:
             if timer is not None:
                 timer.cancel()
-        self._wake.clear()
 
     def _seconds_to_next(self) -> float | None:
         now_ms = self._steady()
@@ -492,7 +484,7 @@ class Driver:
         await self._publish_reports(outbox_effects)
         if isinstance(event, AttemptBegan):
             self._give_local_assignment(at_ms)
-        self._status_is_due = True
+        self._status_pace.changed(self._steady(), at_once=is_urgent(effects))
         self._answer(event, None)
         self._changed()
 
@@ -698,7 +690,7 @@ class Driver:
                 self._outgoing.close()
             case links.PublishBirth():
                 self._publish_birth()
-                self._status_is_due = True
+                self._status_pace.changed(now_ms, at_once=True)
             case links.PublishGoodbye():
                 self._publish_status()
                 self._outgoing.goodbye(self._publications.presence("goodbye"))
@@ -774,10 +766,10 @@ class Driver:
             self._outgoing.birth(self._publications.presence("online"))
 
     def _publish_status(self) -> None:
-        self._status_is_due = False
         if self._machine.attempt is None:
+            self._status_pace.dropped()
             return
-        self._status_ms = self._steady()
+        self._status_pace.told(self._steady())
         status = self._publications.status(self.progress, self._clock.wall_ms())
         self._outgoing.status(status)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,8 +77,8 @@ class Connection(Protocol):
         """Subscribe at QoS 1. Raises `TransportRefused` when the broker refuses one."""
         ...
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish at QoS 1. Returns when the broker has it; that frees nothing. Raises `TransportLost`."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Awaitable[None]:
+        """Publish at QoS 1; done when the broker has it, which frees nothing. Waiting raises `TransportLost`."""
         ...
 
     def messages(self) -> AsyncIterator[Incoming]:
@@ -152,7 +152,10 @@ class Journal(Protocol):
         ...
 
     async def commit(self, device: str, batch: Batch) -> None:
-        """Returns once the batch is durable. Raises `JournalFailed`; nothing of the batch is kept then."""
+        """Returns once the batch is durable. Raises `JournalFailed`; nothing of the batch is kept then.
+
+        A lazy batch without an input is written behind those before it, and nobody waits; what it says comes again.
+        """
         ...
 
     async def fetch(self, device: str, first: int, last: int) -> Sequence[tuple[int, Report]]:

@@ -92,18 +92,12 @@ class Session:
         return True
 
 
-async def _publish(connection: Connection, publication: Publication) -> None:
-    await connection.publish(publication.topic, publication.payload, retain=publication.retain)
-
-
 async def _publish_all(connection: Connection, publications: Sequence[Publication]) -> None:
     """Publish in this order, without waiting for the broker between two of them."""
-    if len(publications) == 1:
-        await _publish(connection, publications[0])
+    on_the_way = [connection.publish(p.topic, p.payload, retain=p.retain) for p in publications]
+    if len(on_the_way) == 1:
+        await on_the_way[0]
         return
-    sent = await asyncio.gather(
-        *(_publish(connection, p) for p in publications), return_exceptions=True
-    )
-    for outcome in sent:
-        if isinstance(outcome, BaseException):
+    for outcome in await asyncio.gather(*on_the_way, return_exceptions=True):
+        if outcome is not None:
             raise outcome

@@ -12,8 +12,9 @@ from agent.wire.assignment import Assignment
 from agent.wire.base import Message
 from agent.wire.events import Event, Report
 from agent.wire.messages import Ack, CollectorState, Command, Presence, Signed, Status
-from agent.wire.progress import shortened
+from agent.wire.progress import PhaseProgress, RowProgress, shortened
 from agent.wire.topics import Channel
+from agent.wire.vocabulary import Phase
 
 PAYLOAD_BYTES_MAX: Final = 64 * 1024
 
@@ -63,10 +64,39 @@ def encode(message: BaseModel) -> bytes:
     """
     data = message.model_dump_json(exclude_none=True).encode()
     if len(data) > PAYLOAD_BYTES_MAX:
-        raise PayloadRefused(
-            "oversized",
-            f"a {type(message).__name__} of {len(data)} bytes is over {PAYLOAD_BYTES_MAX}",
-        )
+        raise _oversized(type(message), data)
+    return data
+
+
+def _oversized(model: type[BaseModel], data: bytes) -> PayloadRefused:
+    return PayloadRefused(
+        "oversized", f"a {model.__name__} of {len(data)} bytes is over {PAYLOAD_BYTES_MAX}"
+    )
+
+
+def encode_event(
+    device: str,
+    stream: str,
+    seq: int,
+    oldest_held: int,
+    after: str | None,
+    session: int,
+    content: str,
+) -> bytes:
+    """The bytes that `encode` makes of this event, where `content` is its report as JSON without what is None.
+
+    Nothing is escaped: device and stream are names, and the digest before it is hexadecimal.
+
+    Raises:
+        PayloadRefused: it is larger than 64 KiB.
+    """
+    chain = "" if after is None else f'"after":"{after}",'
+    data = (
+        f'{{"schema":"esp.event/1","device":"{device}","stream":"{stream}","seq":{seq},'
+        f'"oldest_held":{oldest_held},{chain}"session":{session},"report":{content}}}'
+    ).encode()
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise _oversized(Event, data)
     return data
 
 
@@ -79,6 +109,41 @@ def encode_status(status: Status) -> bytes:
             progress = shortened(status.progress, items_max)
             status = status.model_copy(update={"progress": progress})
     return encode(status)
+
+
+class StatusEncoder:
+    """Writes the statuses of one device as `encode_status` does, but not anew what is as it was: most rows are."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[Phase, str], tuple[RowProgress, str]] = {}
+
+    def encode(self, status: Status) -> bytes:
+        """A status that always fits. The phases come last in it, whose order in JSON means nothing."""
+        phases = ",".join(map(self._phase, status.progress.phases))
+        rest = status.model_dump_json(exclude_none=True, exclude=_PHASES)
+        assert rest.endswith("}}"), "the progress is the last of a status"
+        data = f'{rest[:-2]},"phases":[{phases}]}}}}'.encode()
+        return data if len(data) <= PAYLOAD_BYTES_MAX else encode_status(status)
+
+    def _phase(self, phase: PhaseProgress) -> str:
+        rows = ",".join([self._row(phase.phase, row) for row in phase.rows])
+        shown = "true" if phase.shown else "false"
+        return (
+            f'{{"phase":"{phase.phase.value}","state":"{phase.state.value}","shown":{shown},'
+            f'"rows":[{rows}]}}'
+        )
+
+    def _row(self, phase: Phase, row: RowProgress) -> str:
+        last = self._rows.get((phase, row.id))
+        # Frozen and the very same object: nothing in it can have changed.
+        if last is not None and last[0] is row:
+            return last[1]
+        written = row.model_dump_json(exclude_none=True)
+        self._rows[phase, row.id] = row, written
+        return written
+
+
+_PHASES: Final = {"progress": {"phases"}}
 
 
 def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:
@@ -108,13 +173,16 @@ def decode(model: type[M], payload: bytes | bytearray | memoryview | str) -> M:
     return message
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def digest(stream: str, seq: int, report: Report, after: str | None = None) -> str:
     """The fingerprint of one report and, by the digest of the one before it, of all that its stream told until then.
 
     Device and store compute it alike. Where two digests under one number are equal, so is everything before; the audit
     compares them, and so does a device, to learn whether the store was told what its own journal says.
     """
-    content = json.dumps(report.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    content = _CANONICAL.encode(report.model_dump(mode="json"))
     told = (stream, str(seq), content) if after is None else (stream, str(seq), content, after)
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 

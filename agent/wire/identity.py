@@ -44,23 +44,37 @@ class Identity(Message):
 
     @model_validator(mode="after")
     def _whole_certificate(self) -> Identity:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file belong together; give both or neither")
+        _check_certificate(self.certificate_file, self.key_file)
         return self
 
 
 class ServiceIdentity(Message):
-    """How a collector or a help desk signs in to the broker."""
+    """How a collector or a help desk signs in to the broker.
+
+    A path in it is relative to the folder of the identity file.
+    """
 
     schema_: Literal["esp.service_identity/1"] = Field("esp.service_identity/1", alias="schema")
     role: Literal["collector", "help_desk"]
     tenant: Tenant
     broker: Text
     username: AccountName
-    password: Text
+    password: Text | None = None
     ca_file: FilePath | None = None
+    certificate_file: FilePath | None = None
+    key_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _whole_certificate(self) -> ServiceIdentity:
+        _check_certificate(self.certificate_file, self.key_file)
+        return self
 
 
 def key_id(public_key: bytes) -> str:
     """The name of an Ed25519 public key, from its 32 raw bytes: the first half of their SHA-256 in hex."""
     return hashlib.sha256(public_key).hexdigest()[:32]
+
+
+def _check_certificate(certificate_file: str | None, key_file: str | None) -> None:
+    if (certificate_file is None) != (key_file is None):
+        raise ValueError("certificate_file and key_file belong together; give both or neither")

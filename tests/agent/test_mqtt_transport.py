@@ -158,6 +158,19 @@ async def test_messages_arrive_in_order_and_unchanged(any_transport: MqttTranspo
     assert {i.topic for i in taken} == {"room/1/x", "other"}
 
 
+async def test_messages_of_every_size_arrive_whole_one_behind_the_other(
+    any_transport: MqttTransport,
+) -> None:
+    """Lengths of one, two and three bytes, and packets that lie across the end of what is read at once."""
+    sizes = [n for size in (0, 1, 100, 128, 4_060, 4_096, 9_000, 16_400, 60_000) for n in (size, 7)]
+    payloads = [bytes([n % 251]) * size for n, size in enumerate(sizes)]
+    async with any_transport.connect("a", None) as a, any_transport.connect("b", None) as b:
+        await a.subscribe(["x"])
+        await asyncio.gather(*(b.publish("x", payload) for payload in payloads))
+        taken = await take(a, len(payloads))
+    assert [i.payload for i in taken] == payloads
+
+
 async def test_a_retained_message_is_there_for_who_comes_later(
     any_transport: MqttTransport,
 ) -> None:

@@ -44,6 +44,8 @@ def test_agents_and_the_bare_loop_carry_the_same_traffic_and_lose_nothing(
         assert contender["cpu_us_per_event"] > 0
         assert contender["created"] > 20
         assert contender["latency_ms"]["p50"] > 0
+        assert contender["messages_per_event"] > 1
+        assert contender["bytes_per_event"] > 500
         assert contender.keys() <= documented
     assert figures["contenders"]["locust"] is None
     assert figures["agent"].keys() <= documented
@@ -74,6 +76,9 @@ def test_other_clients_send_what_the_devices_send_under_their_own_names(
     assert times == sorted(times)
     status_times = [due_s for due_s, is_event, _ in messages if not is_event]
     assert all(b - a >= 1 for a, b in pairwise(status_times))
+    # The end of one app and the start of the next are told together, and nothing is left untold.
+    assert 0.5 < len(states) / len(events) < 0.75
+    assert states[-1].progress.percent == events[-1].report.percent
 
 
 @pytest.mark.parametrize("wrong", ["--agents=0", "--seconds=-1", "--speed=fast"])
@@ -88,13 +93,16 @@ def test_figures_are_of_the_window_alone() -> None:
     """What was before all were connected, and what came after, counts for nothing."""
     options = live.Options(10, 10.0, 1.0, 10.0, ())
     looks = [
-        live.Look(float(s), s * (1.0 if s < 13 else 0.5), 1024 * (10 if s == 0 else 30), min(10, s), s * 100, 0)
+        live.Look(float(s), s * (1.0 if s < 13 else 0.5), 1024 * (10 if s == 0 else 30), min(10, s), s * 100, 0, s * 170, s * 70, s * 40_000)
         for s in range(40)
     ]  # fmt: skip
     figures = live._figures(live.Contender(looks=looks), options)
     assert figures is not None
     assert figures["events_per_second"] == 100.0
     assert figures["cores"] == 0.5
+    assert figures["statuses_per_event"] == 0.7
+    assert figures["messages_per_event"] == 1.7
+    assert figures["bytes_per_event"] == 400.0
     assert figures["rss_mib_before"] == 10.0
     assert figures["kib_per_device"] == 2048.0
     assert json.dumps(figures)

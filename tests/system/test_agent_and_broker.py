@@ -21,6 +21,7 @@ import pytest
 from agent.assembly import (
     AgentPlan,
     build_agent,
+    build_tls,
     build_transport,
     load_identity,
     parse_broker,
@@ -271,7 +272,8 @@ async def until(driver: Driver, holds: Callable[[Progress, Reporting], bool]) ->
 async def signed_in(identity: Path) -> AsyncIterator[Connection]:
     account = read_account(identity)
     assert account.broker is not None
-    transport = build_transport(parse_broker(account.broker), account)
+    tls = build_tls(account, identity)
+    transport = build_transport(parse_broker(account.broker), account, tls=tls)
     async with transport.connect("hostile", None) as connection:
         yield connection
 

@@ -6,6 +6,7 @@ import pytest
 
 from agent.core import blueprints as module
 from agent.core.blueprints import SharedBlueprints
+from agent.core.deadlines import deadlines_of
 from agent.core.enrollment import Enrollment
 from agent.core.events import AssignmentArrived, DeviceFacts, Hardware
 from agent.core.plan import make_plan
@@ -144,5 +145,5 @@ def test_the_next_deadline_is_the_first_of_all_whatever_happened() -> None:
         machine = Enrollment()
         for event, now_ms in recording.inputs:
             machine.handle(event, now_ms)
-            due = [at_ms for at_ms, _, _ in machine._deadlines()]
+            due = [at_ms for at_ms, _, _ in deadlines_of(machine._turn)]
             assert machine.next_deadline_ms() == min(due, default=None)

@@ -83,7 +83,8 @@ def restored(machine: Enrollment) -> Enrollment:
     if machine.mode is not Mode.IDLE:
         attempt = twin._turn.attempt
         assert attempt.under_way == [i for i in attempt.items.values() if i.is_under_way]
-        assert all(any(i is j for j in attempt.items.values()) for i in attempt.under_way)
+        kept = [*attempt.under_way, *attempt.waited_for]
+        assert all(any(i is j for j in attempt.items.values()) for i in kept)
         assert all(i.plan is attempt.running_plan.items[i.plan.id] for i in attempt.items.values())
     return twin
 
@@ -200,7 +201,7 @@ def test_what_a_machine_holds_is_what_a_checkpoint_knows() -> None:
 def test_every_field_of_an_attempt_and_of_an_item_is_kept_or_follows_from_the_rest() -> None:
     kept = json.loads(at_work().checkpoint())
     attempt, item = kept["attempt"], kept["attempt"]["items"]["office"]
-    assert {f.name for f in fields(Attempt)} - attempt.keys() == {"under_way"}
+    assert {f.name for f in fields(Attempt)} - attempt.keys() == {"under_way", "waited_for"}
     assert {f.name for f in fields(ItemRun)} - item.keys() == {"plan", "position"}
 
 

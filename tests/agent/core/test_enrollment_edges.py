@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core import effects as do
-from agent.core.enrollment import REBOOT_WAIT_MS, Enrollment
+from agent.core.enrollment import Enrollment
 from agent.core.events import (
     CommandReceived,
     DeadlinePassed,
@@ -17,6 +17,7 @@ from agent.core.events import (
     StepFinished,
     StepResult,
 )
+from agent.core.phases import REBOOT_WAIT_MS
 from agent.core.state import Mode
 from agent.wire import events as report
 from agent.wire.assignment import AssignedItem, PersonScreens

@@ -1,4 +1,4 @@
-"""The list of items under way, on which the machine's questions rest, agrees with the items at every moment."""
+"""The lists of items under way and waited for, on which the machine's questions rest, agree with the items at every moment."""
 
 from datetime import UTC, datetime
 
@@ -13,6 +13,21 @@ from benchmarks.recordings import ITEMS, PROFILE, Recording, record_all
 
 def name_of(recording: Recording) -> str:
     return f"{recording.enrollment_type}-{recording.path}"
+
+
+@pytest.mark.parametrize("recording", record_all(), ids=name_of)
+def test_a_phase_waits_for_its_own_tracked_items_and_late_ones(recording: Recording) -> None:
+    machine = Enrollment()
+    phases = set()
+    for event, now_ms in recording.inputs:
+        machine.handle(event, now_ms)
+        attempt = machine._turn.attempt
+        expected = [
+            i for i in attempt.items.values() if i.phase is attempt.phase and i.plan.tracked
+        ]
+        assert [i.plan.id for i in attempt.waited_for] == [i.plan.id for i in expected]
+        phases |= {attempt.phase} if expected else set()
+    assert len(phases) > 1
 
 
 @pytest.mark.parametrize("recording", record_all(), ids=name_of)

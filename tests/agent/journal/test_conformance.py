@@ -12,6 +12,7 @@ from agent.core.events import DeadlinePassed, Restarted
 from agent.core.outbox import (
     Acknowledged,
     DropReport,
+    Durable,
     ForgetReports,
     KeepReport,
     MarkAcknowledged,
@@ -159,3 +160,40 @@ async def test_what_is_committed_survives_closing(tmp_path: Path) -> None:
     again = open_journal(path)
     assert (await loaded(again)).session == 9
     again.close()
+
+
+async def test_what_was_taken_back_can_be_acknowledged_again(journal: Journal) -> None:
+    """Each mark covers what is not marked yet, also after numbers became unacknowledged or were given anew."""
+    await loaded(journal)
+    numbered: list[Durable] = [keep(1), NumberReport(1, 1, "a"), keep(2), NumberReport(2, 2, "b")]
+    steps: tuple[list[Durable], ...] = (
+        numbered,
+        [MarkAcknowledged(2, 10)],
+        [UnmarkAcknowledged(0)],
+        [keep(3), NumberReport(3, 3, "c")],
+        [MarkAcknowledged(1, 20)],
+        [MarkAcknowledged(3, 30)],
+    )
+    for outbox in steps:
+        await journal.commit(DEVICE, Batch(outbox=outbox))
+    rows = (await loaded(journal)).outbox.acknowledged
+    assert [(row.seq, row.at_ms) for row in rows] == [(1, 20), (2, 30), (3, 30)]
+    again: list[Durable] = [
+        ForgetReports(3),
+        keep(4),
+        NumberReport(4, 2, "d"),
+        MarkAcknowledged(2, 40),
+    ]
+    await journal.commit(DEVICE, Batch(outbox=again))
+    rows = (await loaded(journal)).outbox.acknowledged
+    assert [(row.seq, row.at_ms) for row in rows] == [(2, 40)]
+
+
+async def test_what_nobody_waits_for_is_there_before_what_comes_after_it(journal: Journal) -> None:
+    await loaded(journal)
+    await journal.commit(DEVICE, Batch(outbox=[keep(1), NumberReport(1, 1, "a")]))
+    await journal.commit(DEVICE, Batch(outbox=[MarkAcknowledged(1, 10)], lazy=True))
+    await journal.commit(DEVICE, Batch(outbox=[RememberStored("store", 1, 2)], lazy=True))
+    state = (await loaded(journal)).outbox
+    assert [row.seq for row in state.acknowledged] == [1]
+    assert (state.store, state.stored_seq) == ("store", 1)

@@ -16,11 +16,13 @@ import pytest
 
 from agent.core.batch import Batch, Entry
 from agent.core.events import DeadlinePassed, Restarted
+from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
 from agent.journal import open_journal
 from agent.runtime.ports import JournalFailed, JournalUnreadable
 from agent.wire.vocabulary import EndState, Gate
 from tests.agent.fakes import admitted
 from tests.agent.journal.recording_disk import Record, recorded
+from tests.agent.reports import report
 from tests.agent.runtime.test_driver import World, running, until
 
 NOBODY = 65_534
@@ -159,3 +161,27 @@ def test_a_program_that_holds_the_file_is_told_as_such(
             open_journal(path)
     other.close()
     open_journal(path).close()
+
+
+async def test_what_nobody_waits_for_may_be_lost_on_a_full_disk_and_nothing_else(
+    disk: Record, tmp_path: Path
+) -> None:
+    journal = open_journal(tmp_path / "journal.sqlite3")
+    await journal.load("PC-1", "stream")
+    told = report(1)
+    numbered: list[Durable] = [KeepReport(1, told, content_of(told)), NumberReport(1, 1, "a")]
+    await journal.commit("PC-1", Batch(outbox=numbered))
+    entry = Entry(1, 0, 0, "1.0", DeadlinePassed())
+    disk.is_full = True
+    await journal.commit("PC-1", Batch(outbox=[MarkAcknowledged(1, 10)], lazy=True))
+    with pytest.raises(JournalFailed):
+        await journal.commit("PC-1", Batch(entry=entry))
+    disk.is_full = False
+    await journal.commit("PC-1", Batch(entry=entry))
+    state = await journal.load("PC-1", "stream")
+    assert list(state.entries) == [entry]
+    assert [one.seq for one in state.outbox.numbered] == [1]
+    await journal.commit("PC-1", Batch(outbox=[MarkAcknowledged(1, 20)], lazy=True))
+    state = await journal.load("PC-1", "stream")
+    assert [row.seq for row in state.outbox.acknowledged] == [1]
+    journal.close()

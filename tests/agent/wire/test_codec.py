@@ -17,9 +17,12 @@ from agent.wire.codec import (
     PAYLOAD_BYTES_MAX,
     JsonCodec,
     PayloadRefused,
+    StatusEncoder,
     decode,
     digest,
     encode,
+    encode_event,
+    encode_status,
     json_schemas,
 )
 from agent.wire.events import Event, Report
@@ -56,6 +59,37 @@ patient = settings(
 
 def ack(**changed: Any) -> str:
     return json.dumps({**ACK, **changed})
+
+
+@patient
+@given(messages(Event))
+def test_an_event_around_a_report_at_hand_is_the_same_event(event: Event) -> None:
+    content = event.report.model_dump_json(exclude_none=True)
+    written = encode_event(
+        event.device,
+        event.stream,
+        event.seq,
+        event.oldest_held,
+        event.after,
+        event.session,
+        content,
+    )
+    assert written == encode(event)
+
+
+def test_an_event_that_is_too_large_is_refused() -> None:
+    with pytest.raises(PayloadRefused, match="a Event of") as caught:
+        encode_event("D", "s", 1, 1, None, 1, json.dumps("x" * PAYLOAD_BYTES_MAX))
+    assert caught.value.reason == "oversized"
+
+
+@patient
+@given(st.lists(messages(Status), min_size=1, max_size=3))
+def test_a_status_says_the_same_whatever_was_written_before_it(statuses: list[Status]) -> None:
+    """Also where rows of one name say something else than before."""
+    encoder = StatusEncoder()
+    for status in [*statuses, *statuses]:
+        assert json.loads(encoder.encode(status)) == json.loads(encode_status(status))
 
 
 @each_model

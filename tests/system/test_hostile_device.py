@@ -1,0 +1,274 @@
+"""A stolen device, and a broker in the wrong hands, beside a real Mosquitto, a real collector and an agent that enrolls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from agent.assembly import Agent, build_agent, build_tls
+from agent.cli import _answer_screens
+from agent.signatures import read_account
+from agent.wire.assignment import Assignment, Refused
+from agent.wire.codec import encode
+from agent.wire.messages import CollectLogs, Command
+from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
+from agent.wire.vocabulary import Gate
+from broker_config.access import Role
+from broker_config.deployment import issue_device
+from broker_config.readiness import connect_packet
+from collector.keys import Rotation, load_or_make, rotate
+from tests.agent.fakes import Signer
+from tests.broker_config.brokers import packet
+from tests.collector.fleet import failure
+from tests.system.test_agent_and_broker import (
+    DEVICE,
+    TENANT,
+    Site,
+    attack_collector,
+    needs_mosquitto,
+    plan_of,
+    program,
+    ready,
+    refused_by,
+    site,
+    until,
+)
+
+__all__ = ["site"]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120), *needs_mosquitto]
+THIEF = "PC-2"
+MANY = range(10_000)
+
+
+@dataclass
+class Running:
+    """Everything runs, and the device waits for its person."""
+
+    site: Site
+    agent: Agent
+    api: str
+    port: int
+
+    def tls(self, identity: Path) -> ssl.SSLContext:
+        return build_tls(read_account(identity), identity)
+
+    @asynccontextmanager
+    async def thief(self, client_id: str = THIEF) -> AsyncIterator[aiomqtt.Client]:
+        """The stolen device, with its own valid certificate."""
+        identity = self.site.broker.device_identity(THIEF)
+        tls = self.tls(identity)
+        async with aiomqtt.Client(
+            "127.0.0.1", self.port, identifier=client_id, tls_context=tls, timeout=10
+        ) as client:
+            yield client
+
+    @asynccontextmanager
+    async def collector(self) -> AsyncIterator[aiomqtt.Client]:
+        """Whoever has the broker in his hands, and may write anything on it."""
+        identity = self.site.broker.service_identity(Role.COLLECTOR)
+        tls = self.tls(identity)
+        async with aiomqtt.Client(
+            "127.0.0.1", self.port + 1, identifier="wrong-hands", tls_context=tls, timeout=10
+        ) as client:
+            yield client
+
+
+@asynccontextmanager
+async def running(site: Site) -> AsyncIterator[Running]:
+    issue_device(site.broker.directory, THIEF, None)
+    async with (
+        program("broker_config", "run", site.broker.directory) as broker,
+        program(*site.serve()) as collector,
+    ):
+        url = await ready(broker)
+        api = await ready(collector)
+        agent = build_agent(plan_of(site))
+        task = asyncio.create_task(agent.driver.run(), name="agent")
+        try:
+            await until(agent.driver, lambda p, r: p.prompt is not None and not r.unacknowledged)
+            yield Running(site, agent, api, int(url.rpartition(":")[2]))
+            person = asyncio.create_task(_answer_screens(agent.driver), name="person")
+            outcome = await asyncio.wait_for(task, 60)
+            await person
+            assert (outcome.gate, outcome.unacknowledged) == (Gate.RELEASED, 0)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            agent.close()
+    assert await site.audit() > 20
+
+
+async def denials(site: Site, device: str, at_least: int) -> int:
+    """How many forbidden publishes of a device were counted."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(FileNotFoundError, KeyError):
+                found = int(json.loads(site.broker.counts.read_text())[device]["denied"])
+                if found >= at_least:
+                    return found
+            await asyncio.sleep(0.05)
+
+
+async def test_a_stolen_device_harms_only_its_own_record(site: Site) -> None:
+    """It writes for A, reads of A, joins groups, takes names, plants commands, lies in its envelopes: A enrolls."""
+    async with running(site) as world:
+        others = [
+            str(device_topic(TENANT, DEVICE, c, "c-1" if c is Channel.COMMAND else None))
+            for c in Channel
+        ]
+        own = str(device_topic(TENANT, THIEF, Channel.COMMAND, "c-1"))
+        state = str(collector_topic(TENANT, partition_of(THIEF)))
+        async with world.thief() as thief:
+            for group in ("collector", "esp-collector"):
+                await thief.subscribe(f"$share/{group}/esp/1/{TENANT}/+/+/event", qos=1)
+            for wanted in ("#", "esp/1/#", "$SYS/#", *others):
+                await thief.subscribe(wanted, qos=1)
+            for name in (*others, own, state):
+                await thief.publish(name, b'{"forged": true}', qos=1, retain=True)
+            async with world.thief(client_id=DEVICE):
+                assert world.agent.driver.reporting.connected
+        assert await denials(site, THIEF, len(others) + 2) == len(others) + 2
+        await attack_collector(site)
+        assert (await refused_by(world.api, site.collector))["wrong_device"] == 1
+        assert (await refused_by(world.api, site.collector))["wrong_partition"] == 1
+        assert world.agent.driver.refused == {}
+
+
+async def test_a_flood_and_ten_thousand_subscriptions_end_the_connection(site: Site) -> None:
+    """The device is cut off, loses its rights, and the operator reads why; the other one enrolls."""
+    async with running(site) as world:
+        name = str(device_topic(TENANT, THIEF, Channel.EVENT)).encode()
+        await until_cut_off(world, THIEF, packet(0x30, field(name) + b"x") * 500)
+        assert f"user {THIEF}\ntopic deny #" in site.broker.access.read_text()
+        issue_device(site.broker.directory, "PC-3", None)
+        filters = b"".join(field(b"a/%d" % number) + b"\x00" for number in MANY)
+        await until_cut_off(world, "PC-3", packet(0x82, b"\x00\x01" + filters[:60_000]))
+        assert "user PC-3\ntopic deny #" in site.broker.access.read_text()
+    assert "topic deny" not in site.broker.access.read_text()
+
+
+def field(text: bytes) -> bytes:
+    """A string of MQTT 3.1.1, section 1.5.3."""
+    return len(text).to_bytes(2, "big") + text
+
+
+async def until_cut_off(world: Running, device: str, said: bytes) -> None:
+    """Say the same again and again until the broker hangs up."""
+    tls = world.tls(world.site.broker.device_identity(device))
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port, ssl=tls)
+    writer.write(connect_packet(device.encode()))
+    await reader.readexactly(4)
+    heard = asyncio.create_task(reader.read(), name="until the end")
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(30):
+            while not heard.done():
+                writer.write(said)
+                await writer.drain()
+                await asyncio.sleep(0)
+    await asyncio.gather(heard, return_exceptions=True)
+    writer.close()
+
+
+async def test_a_broker_in_the_wrong_hands_can_not_move_a_device(site: Site) -> None:
+    """Whoever writes as the collector, without its key or with what it signed before: refused and counted, or answered."""
+    async with running(site) as world:
+        attempt = world.agent.driver.progress.attempt
+        signer, stranger = load_or_make(site.collector / "keys"), Signer()
+        now = datetime.now(UTC)
+        assignment = Assignment(
+            device=DEVICE,
+            attempt=attempt,
+            store="s",
+            term=9,
+            version=9,
+            issued_at=now,
+            decision=Refused(failure=failure()),
+        )
+        command = Command(
+            id="good",
+            device=DEVICE,
+            attempt=attempt,
+            action=CollectLogs(),
+            issued_by="nobody",
+            issued_at=now,
+            expires_at=now + timedelta(hours=1),
+            attempt_ms_max=10**9,
+        )
+        expired = command.model_copy(update={"id": "late", "expires_at": now - timedelta(hours=1)})
+        other = command.model_copy(update={"id": "other", "attempt": "another"})
+        elsewhere = command.model_copy(update={"device": THIEF})
+        altered = signer.sign(command)
+        altered = altered.model_copy(update={"payload": f"{altered.payload[:-4]}AAAA"})
+        good = encode(signer.sign(command))
+        said = [
+            ("good", encode(command)),  # unsigned
+            ("good", encode(altered)),
+            ("good", stranger.sign(command, Channel.COMMAND)),
+            ("good", encode(signer.sign(elsewhere))),
+            ("misdirected", good),
+            ("late", encode(signer.sign(expired))),
+            ("other", encode(signer.sign(other))),
+            ("good", good),
+            ("good", good),  # replayed
+        ]
+        theirs = assignment.model_copy(update={"attempt": "another"})
+        async with world.collector() as client:
+            await client.subscribe(str(device_topic(TENANT, DEVICE, Channel.EVENT)), qos=1)
+            for name, payload in said:
+                topic = device_topic(TENANT, DEVICE, Channel.COMMAND, name)
+                await client.publish(str(topic), payload, qos=1)
+            topic = device_topic(TENANT, DEVICE, Channel.ASSIGNMENT)
+            for payload in (
+                encode(assignment),
+                stranger.sign(assignment, Channel.ASSIGNMENT),
+                encode(signer.sign(theirs)),
+            ):
+                await client.publish(str(topic), payload, qos=1)
+            told = await answers(client, 3)
+        assert told == {"late": False, "other": False, "good": True}
+        refused = {
+            "invalid": 2,
+            "signature": 3,
+            "other_device": 1,
+            "other_command": 1,
+            "other_attempt": 1,
+        }
+        await until(world.agent.driver, lambda _, __: world.agent.driver.refused == refused)
+
+
+async def answers(client: aiomqtt.Client, count: int) -> dict[str, bool]:
+    """What the device reports of that many commands: whether each was executed."""
+    told: dict[str, bool] = {}
+    async with asyncio.timeout(30):
+        async for message in client.messages:
+            body = json.loads(bytes(message.payload))["report"]["body"]
+            if body["kind"] == "command_answered":
+                assert body["command"] not in told, "each command is answered once"
+                told[body["command"]] = body["executed"]
+                if len(told) == count:
+                    return told
+    raise AssertionError("the connection ended")
+
+
+def test_keys_change_while_devices_enroll(site: Site) -> None:
+    """A device that was given both keys believes the collector before and after it switched."""
+    keys = site.collector / "keys"
+    old = load_or_make(keys)
+    trusted = rotate(keys, Rotation.PREPARE)
+    path, _ = issue_device(site.broker.directory, DEVICE, trusted)
+    kept = json.loads(path.read_text())["trusted_keys"]
+    rotate(keys, Rotation.SWITCH)
+    assert {key["kid"] for key in kept} == {
+        old.trusted_key.kid,
+        load_or_make(keys).trusted_key.kid,
+    }
