@@ -10,6 +10,8 @@ from agent.wire.events import (
     AttemptStarted,
     ErrorScreenShown,
     GateChanged,
+    ItemChanged,
+    PersonAnswered,
     PhaseChanged,
     Report,
 )
@@ -20,6 +22,7 @@ from agent.wire.vocabulary import (
     EnrollmentType,
     FailureKind,
     Gate,
+    ItemState,
     Phase,
     RowState,
     Section,
@@ -72,6 +75,8 @@ class AttemptView:
     section: Section | None = None
     action_name: str | None = None
     user_action: str | None = None
+    screen: str | None = None
+    """The person screen that came up last."""
 
     @property
     def has_failed(self) -> bool:
@@ -176,6 +181,11 @@ def fold(view: AttemptView, stored: StoredReport) -> AttemptView:
             return _started(view, body)
         case PhaseChanged(state=RowState.IN_PROGRESS):
             return replace(view, phase=body.phase)
+        case (
+            ItemChanged(state=ItemState.WAITING_FOR_PERSON, item=screen)
+            | PersonAnswered(screen=screen)
+        ):
+            return replace(view, screen=screen)
         case ErrorScreenShown():
             return replace(view, waits_on_error=True, failure=body.failure, phase=body.phase)
         case AttemptEnded():

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import logging
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-import structlog
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from agent.wire.base import NAME_PATTERN, DeviceId, Tenant
+from agent.wire.base import Tenant
 from agent.wire.codec import PayloadRefused, decode
-from agent.wire.graph import GraphRefused, profile_to_graph
 from agent.wire.identity import ServiceIdentity
 from agent.wire.messages import (
     CollectLogs,
@@ -32,24 +29,51 @@ from agent.wire.messages import (
     RetryPhase,
     SkipAccountSetup,
 )
-from agent.wire.vocabulary import Context, EnrollmentType, Variant
+from agent.wire.vocabulary import Context
 from collector import text
 from collector.api import make_app, report_lines, stored_lines
-from collector.client import Access, Collector, CollectorRefused, CollectorUnreachable, connected
-from collector.database import StoreFailed
-from collector.files import ContentRefused, FileRefused, check, load, load_json, load_rows
+from collector.client import Access, Collector, CollectorUnreachable
+from collector.command_line import (
+    EXIT_USAGE,
+    Data,
+    DatabaseUrl,
+    Json,
+    TokenFile,
+    Url,
+    ask_collector,
+    check_device,
+    fail,
+    print_line,
+)
+from collector.database import Database, StoreFailed
+from collector.files import FileRefused, load, load_rows
+from collector.incomplete_command import incomplete
 from collector.janitor import CLEAR_AFTER_HOURS
-from collector.keys import KeyRefused, load_or_make
-from collector.mqtt import BrokerAddress, UrlRefused
-from collector.page import ProfileRow
+from collector.keys import KeyRefused, Rotation, load_or_make, rotate
+from collector.leases import LEASE_MS
+from collector.listening import CannotListen, TlsFiles
+from collector.logs import LevelUnknown, LogFormat, configure_logs
+from collector.migrating import migrate
+from collector.mqtt import BrokerAddress, UrlRefused, tls_of
+from collector.profile_commands import profile_app
+from collector.retention import KEEP_DAYS_MIN
 from collector.service import CannotServe, ServeSettings, database_url, serve
-from collector.setup import ProfileEntry, Registration, Setup, entry_from_graph
+from collector.setup import Registration, Setup
 from collector.store import Store
-
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
+from collector.token_commands import token_app
+from collector.upkeep_commands import backup_command, restore_command, retain_command
+from collector.webhook_commands import webhook_app
 
 T = TypeVar("T")
+
+_CANNOT_SERVE: Final = (
+    FileRefused,
+    UrlRefused,
+    CannotListen,
+    CannotServe,
+    KeyRefused,
+    LevelUnknown,
+)
 
 app = typer.Typer(
     name="esp-collector",
@@ -58,34 +82,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-profile_app = typer.Typer(
-    help="List, show, explain, add, import and export ESP profiles.", no_args_is_help=True
-)
 app.add_typer(profile_app, name="profile")
-
-Data = Annotated[Path, typer.Option(help="The data directory: store, token and signing key.")]
-Url = Annotated[
-    str | None,
-    typer.Option(help="The collector's address, as `serve` printed it; or $ESP_COLLECTOR_URL."),
-]
-TokenFile = Annotated[
-    Path | None, typer.Option(help="The file DATA/token; or $ESP_COLLECTOR_TOKEN_FILE.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-def _print(line: str) -> None:
-    typer.echo(line)
-
-
-def _fail(sentence: object, code: int) -> NoReturn:
-    typer.echo(f"esp-collector: {sentence}", err=True)
-    raise typer.Exit(code)
+app.add_typer(token_app, name="token")
+app.command("incomplete")(incomplete)
+app.add_typer(webhook_app, name="webhook")
+app.command("backup")(backup_command)
+app.command("restore")(restore_command)
+app.command("retain")(retain_command)
 
 
 def _show_version(*, wanted: bool) -> None:
     if wanted:
-        _print(f"esp-collector {version('enrollment-agent')}")
+        print_line(f"esp-collector {version('enrollment-agent')}")
         raise typer.Exit
 
 
@@ -111,9 +119,7 @@ def serve_command(
     ] = None,
     host: Annotated[str, typer.Option(help="The address that the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8080,
-    database: Annotated[
-        str | None, typer.Option(help="A database URL; a SQLite file in the data directory else.")
-    ] = None,
+    database: DatabaseUrl = None,
     setup: Annotated[
         Path | None,
         typer.Option(help="Profiles, items, groups and rules to begin with (TOML or JSON)."),
@@ -128,7 +134,41 @@ def serve_command(
             min=1, help="How long the broker keeps what it has of a device after its last end."
         ),
     ] = CLEAR_AFTER_HOURS,
+    lease_seconds: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="Where several collectors share one database: how long one may be silent before others take over.",
+        ),
+    ] = LEASE_MS / 1000,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(help="The API's certificate (PEM, with its chain); then it is HTTPS."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its key, where the certificate's file does not hold it.")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Only clients with a certificate of this authority get in.")
+    ] = None,
+    allow_plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plain-http",
+            help="Listen beyond this machine without TLS: tokens go in the clear.",
+        ),
+    ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=KEEP_DAYS_MIN,
+            help="Days for which the reports of ended attempts stay; for good else.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="auto is text on a terminal and JSON lines elsewhere.")
+    ] = LogFormat.AUTO,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -136,12 +176,12 @@ def serve_command(
 
     Example: esp-collector serve --data ./collector --broker mqtt://127.0.0.1:1883 --tenant default
     """
-    _configure_logs(log_level)
     try:
+        configure_logs(log_level, log_format)
         account = None if identity is None else _read_identity(identity)
         settings = ServeSettings(
             data=data,
-            broker=_broker(broker, account),
+            broker=_broker(broker, account, identity),
             tenant=_tenant(tenant, account),
             host=host,
             port=port,
@@ -149,14 +189,18 @@ def serve_command(
             setup=None if setup is None else load(setup, Setup),
             speed=speed,
             clear_after_hours=clear_after_hours,
+            keep_days=keep,
+            lease_ms=round(lease_seconds * 1000),
+            tls=TlsFiles.of(tls_certificate, tls_key, tls_client_ca),
+            allow_plain_http=allow_plain_http,
         )
         _run(serve(settings, lambda url: print(f"ready {url}", flush=True)))  # noqa: T201
-    except (FileRefused, UrlRefused, CannotServe, KeyRefused) as refused:
-        _fail(refused, EXIT_USAGE)
+    except _CANNOT_SERVE as refused:
+        fail(refused, EXIT_USAGE)
     except StoreFailed as failed:
-        _fail(failed, EXIT_USAGE)
+        fail(failed, EXIT_USAGE)
     except OSError as error:
-        _fail(
+        fail(
             f"--data {data}: can't be used ({error.strerror}); choose a directory to write to",
             EXIT_USAGE,
         )
@@ -173,9 +217,16 @@ def _read_identity(path: Path) -> ServiceIdentity:
         ) from None
 
 
-def _broker(url: str | None, account: ServiceIdentity | None) -> BrokerAddress:
-    if account is not None:
-        return BrokerAddress.of(url or account.broker, account.username, account.password)
+def _broker(
+    url: str | None, account: ServiceIdentity | None, identity: Path | None
+) -> BrokerAddress:
+    if account is not None and identity is not None:
+        return BrokerAddress.of(
+            url or account.broker,
+            account.username,
+            account.password,
+            partial(tls_of, account, identity.parent),
+        )
     if url is None:
         raise UrlRefused("no broker was named; give --broker mqtt://HOST:PORT, or --identity FILE")
     return BrokerAddress.of(url)
@@ -200,38 +251,39 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(main)
 
 
-def _configure_logs(level: str) -> None:
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        _fail(f"--log-level '{level}' is none; use debug, info, warning or error", EXIT_USAGE)
-    terminal = sys.stderr.isatty()
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
-
-
 @app.command()
-def board(url: Url = None, token_file: TokenFile = None) -> None:
-    """The enrollment status page in the terminal, live; Enter opens a device's screen.
+def board(
+    url: Url = None,
+    token_file: TokenFile = None,
+    *,
+    web: Annotated[bool, typer.Option("--web", help="In a browser instead.")] = False,
+    host: Annotated[
+        str, typer.Option(help="With --web: the address that the browser asks.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="With --web; 0 takes a free one.")
+    ] = 8081,
+    allow_plain_http: Annotated[
+        bool,
+        typer.Option("--allow-plain-http", help="With --web: an address beyond this machine."),
+    ] = False,
+) -> None:
+    """The enrollment status page in the terminal, live; Enter opens a device's screen, h its history.
+
+    With --web it prints `ready URL`. Whoever knows that URL may do all that the token may, so it carries a key of its own.
 
     Example: esp-collector board --url http://127.0.0.1:8080 --token-file ./collector/token
     """
-    from collector.board.run import run_board
+    from collector.board.run import CannotShow, run_board, run_web
 
     try:
-        asyncio.run(run_board(Access.of(url, token_file)))
-    except CollectorUnreachable as problem:
-        _fail(problem, EXIT_USAGE)
+        access = Access.of(url, token_file)
+        if web:
+            run_web(access, token_file, host, port, allow_plain_http=allow_plain_http)
+        else:
+            asyncio.run(run_board(access))
+    except (CollectorUnreachable, CannotShow) as problem:
+        fail(problem, EXIT_USAGE)
 
 
 @app.command()
@@ -251,149 +303,11 @@ def report(url: Url = None, token_file: TokenFile = None, *, as_json: Json = Fal
                 "failures": failures.model_dump(mode="json"),
                 "esp_profiles": profiles.model_dump(mode="json"),
             }
-            _print(json.dumps(whole))
+            print_line(json.dumps(whole))
         else:
             typer.echo(text.status_page(status, active, failures, profiles), nl=False)
 
-    _ask(url, token_file, ask)
-
-
-@profile_app.command("list")
-def profile_list(url: Url = None, token_file: TokenFile = None, *, as_json: Json = False) -> None:
-    """The ESP profiles, in the order in which they are looked at."""
-
-    async def ask(collector: Collector) -> None:
-        profiles = await collector.profiles()
-        _print(profiles.model_dump_json() if as_json else "\n".join(text.profile_lines(profiles)))
-
-    _ask(url, token_file, ask)
-
-
-@profile_app.command("show")
-def profile_show(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
-    """Every setting of one profile, as JSON. PROFILE is its id or its name."""
-
-    async def ask(collector: Collector) -> None:
-        _print((await _find(collector, profile)).model_dump_json(indent=2))
-
-    _ask(url, token_file, ask)
-
-
-async def _find(collector: Collector, profile: str) -> ProfileRow:
-    rows = (await collector.profiles()).profiles
-    found = [row for row in rows if profile in (row.id, row.name)]
-    if not found:
-        known = ", ".join(row.id for row in rows) or "none"
-        _fail(f"there is no profile '{profile}'; use one of: {known}", EXIT_USAGE)
-    return found[0]
-
-
-@profile_app.command("add")
-def profile_add(file: Path, url: Url = None, token_file: TokenFile = None) -> None:
-    """Create a profile from a TOML or JSON file."""
-
-    async def ask(collector: Collector) -> None:
-        row = await collector.add_profile(load(file, ProfileEntry))
-        _print(f"added {row.id} with priority {row.priority}")
-
-    _ask(url, token_file, ask)
-
-
-@profile_app.command("import")
-def profile_import(
-    file: Path,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(help="A group that the profile is assigned to; may be given several times."),
-    ] = None,
-    url: Url = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Create a profile from the JSON of Microsoft Graph's windows10EnrollmentCompletionPageConfiguration.
-
-    It keeps its priority. Graph names groups by ids that are not known here, so say again whom it is assigned to.
-
-    Example: esp-collector profile import esp.json --group "All Devices"
-    """
-
-    async def ask(collector: Collector) -> None:
-        row = await collector.add_profile(_graph_entry(file, tuple(group or ())))
-        _print(f"added {row.id} with priority {row.priority}")
-
-    _ask(url, token_file, ask)
-
-
-def _graph_entry(file: Path, groups: tuple[str, ...]) -> ProfileEntry:
-    try:
-        return check(ProfileEntry, entry_from_graph(load_json(file), groups))
-    except (GraphRefused, ContentRefused) as refused:
-        raise FileRefused(f"{file}: {refused}") from None
-
-
-@profile_app.command("explain")
-def profile_explain(
-    device: str,
-    user: Annotated[str | None, typer.Option(help="Who would enroll it.")] = None,
-    enrollment_type: Annotated[
-        EnrollmentType | None, typer.Option("--type", help="How it would enroll.")
-    ] = None,
-    variant: Annotated[
-        Variant | None, typer.Option(help="The variant of the enrollment type.")
-    ] = None,
-    os_version: Annotated[
-        str | None, typer.Option(help="The full version, such as 10.0.22631.")
-    ] = None,
-    url: Url = None,
-    token_file: TokenFile = None,
-    *,
-    as_json: Json = False,
-) -> None:
-    """Which profile DEVICE would get now, why this one and not the others, and what of it acts there.
-
-    What no option says is taken from the device's latest attempt, or from its registration. A device that has not
-    come yet needs --type.
-
-    Example: esp-collector profile explain DESKTOP-NEW001 --user jane.smith@company.com
-    """
-    _check_device(device)
-    asked = {
-        "user": user,
-        "enrollment_type": enrollment_type and enrollment_type.value,
-        "variant": variant and variant.value,
-        "os_version": os_version,
-    }
-
-    async def ask(collector: Collector) -> None:
-        given = {name: value for name, value in asked.items() if value is not None}
-        answer = await collector.effective_profile(device, given)
-        lines = text.effective_profile_lines(answer)
-        _print(answer.model_dump_json() if as_json else "\n".join(lines))
-
-    _ask(url, token_file, ask)
-
-
-def _check_device(device: str) -> None:
-    try:
-        TypeAdapter[str](DeviceId).validate_python(device)
-    except ValidationError:
-        _fail(f"'{device}' is no device id (it has to match {NAME_PATTERN})", EXIT_USAGE)
-
-
-@profile_app.command("export")
-def profile_export(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
-    """One profile as the JSON that Microsoft Graph has for it. PROFILE is its id or its name.
-
-    An imported profile comes back with everything that it had.
-    """
-
-    async def ask(collector: Collector) -> None:
-        row = await _find(collector, profile)
-        try:
-            _print(json.dumps(profile_to_graph(row.settings), indent=2))
-        except GraphRefused as refused:
-            _fail(f"profile '{row.id}': {refused}", EXIT_USAGE)
-
-    _ask(url, token_file, ask)
+    ask_collector(url, token_file, ask)
 
 
 @app.command()
@@ -406,9 +320,9 @@ def register(file: Path, url: Url = None, token_file: TokenFile = None) -> None:
 
     async def ask(collector: Collector) -> None:
         rows = load_rows(file, Registration, columns)
-        _print(f"registered {await collector.register(rows)} devices")
+        print_line(f"registered {await collector.register(rows)} devices")
 
-    _ask(url, token_file, ask)
+    ask_collector(url, token_file, ask)
 
 
 class Action(StrEnum):
@@ -443,13 +357,13 @@ def command(
     Example: esp-collector command DESKTOP-NEW001 extend-timeout --minutes 30
     """
     wanted = _action(action, item, minutes, context)
-    _check_device(device)
+    check_device(device)
 
     async def ask(collector: Collector) -> None:
         line = await collector.send(device, wanted, getpass.getuser())
-        _print(line.model_dump_json() if as_json else f"sent {line.id} to {device}")
+        print_line(line.model_dump_json() if as_json else f"sent {line.id} to {device}")
 
-    _ask(url, token_file, ask)
+    ask_collector(url, token_file, ask)
 
 
 def _action(
@@ -458,20 +372,18 @@ def _action(
     match action:
         case Action.RETRY_PHASE:
             return RetryPhase()
-        case Action.RETRY_ITEM if item is not None:
-            return RetryItem(item=item)
         case Action.RETRY_ITEM:
-            _fail("retry-item needs --item with the item's id", EXIT_USAGE)
+            named = item or fail("retry-item needs --item with the item's id", EXIT_USAGE)
+            return RetryItem(item=named)
         case Action.CONTINUE_ANYWAY:
             return ContinueAnyway()
         case Action.RESET_DEVICE:
             return ResetDevice()
         case Action.SKIP_ACCOUNT_SETUP:
             return SkipAccountSetup()
-        case Action.EXTEND_TIMEOUT if minutes is not None:
-            return ExtendTimeout(context=context, minutes=minutes)
         case Action.EXTEND_TIMEOUT:
-            _fail("extend-timeout needs --minutes", EXIT_USAGE)
+            more = minutes or fail("extend-timeout needs --minutes", EXIT_USAGE)
+            return ExtendTimeout(context=context, minutes=more)
         case Action.COLLECT_LOGS:
             return CollectLogs()
         case Action.REFRESH_ASSIGNMENT:
@@ -481,26 +393,77 @@ def _action(
 @app.command()
 def openapi() -> None:
     """The API as an OpenAPI document."""
-    _print(json.dumps(make_app(None).openapi(), indent=2))
+    print_line(json.dumps(make_app(None).openapi(), indent=2))
 
 
 @app.command()
-def key(data: Data) -> None:
-    """The public key that devices trust, as an identity file carries it; made when there is none yet."""
+def key(
+    data: Data,
+    step: Annotated[
+        Rotation | None,
+        typer.Option(
+            "--rotate",
+            help="Replace the key: prepare the next one and trust both, switch to it, finish with the old one.",
+        ),
+    ] = None,
+) -> None:
+    """The public key that devices trust, as an identity file carries it; made when there is none yet.
+
+    \b
+    Replacing it, one step at a time; after `switch` restart the collector:
+      esp-collector key --data ./collector --rotate prepare
+      esp-broker device LAPTOP-7 --dir ./broker --trust ./collector/keys/public.pem
+      esp-collector key --data ./collector --rotate switch
+      esp-collector key --data ./collector --rotate finish
+    """
     try:
-        _print(load_or_make(data / "keys").trusted_key.model_dump_json(indent=2))
+        keys = data / "keys"
+        for trusted in [load_or_make(keys).trusted_key] if step is None else rotate(keys, step):
+            print_line(trusted.model_dump_json(indent=2))
     except KeyRefused as refused:
-        _fail(refused, EXIT_USAGE)
+        fail(refused, EXIT_USAGE)
     except OSError as error:
-        _fail(f"{data}: can't be used ({error.strerror}); check --data", EXIT_USAGE)
+        fail(f"{data}: can't be used ({error.strerror}); check --data", EXIT_USAGE)
+
+
+@app.command("migrate")
+def migrate_command(
+    data: Data,
+    database: DatabaseUrl = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Bring the store of an earlier version to this one, all of it or nothing. `serve` does the same when it starts.
+
+    Example: esp-collector migrate --data ./collector
+    """
+    _refuse_no_store(data, database)
+    try:
+        opened = Database(database or database_url(data))
+        try:
+            done = migrate(opened)
+        finally:
+            opened.close()
+    except StoreFailed as failed:
+        fail(failed, EXIT_USAGE)
+    if as_json:
+        print_line(json.dumps({"before": done.before, "after": done.after}))
+    elif done.changed:
+        print_line(f"the store is at {done.after} now; it was {done.before or 'empty'}")
+    else:
+        print_line(f"the store is at {done.after} already")
+
+
+def _refuse_no_store(data: Path, database: str | None) -> None:
+    path = data / "store.sqlite"
+    if database is None and not path.exists():
+        fail(f"{path}: there is no store; check --data", EXIT_USAGE)
 
 
 @app.command()
 def export(
     data: Data,
-    database: Annotated[
-        str | None, typer.Option(help="A database URL; the SQLite file in the data directory else.")
-    ] = None,
+    database: DatabaseUrl = None,
     *,
     reports: Annotated[
         bool,
@@ -515,9 +478,7 @@ def export(
     Example: esp-collector export --data ./collector --reports > reports.jsonl
     """
     del as_json  # There is no other form; the option is there because every other command has it.
-    path = data / "store.sqlite"
-    if database is None and not path.exists():
-        _fail(f"{path}: there is no store; check --data", EXIT_USAGE)
+    _refuse_no_store(data, database)
     try:
         store = Store(database or database_url(data), now_ms=0)
         try:
@@ -526,22 +487,7 @@ def export(
         finally:
             store.close()
     except StoreFailed as failed:
-        _fail(failed, EXIT_USAGE)
-
-
-def _ask(
-    url: str | None, token_file: Path | None, ask: Callable[[Collector], Awaitable[None]]
-) -> None:
-    async def main() -> None:
-        async with connected(Access.of(url, token_file)) as collector:
-            await ask(collector)
-
-    try:
-        asyncio.run(main())
-    except (CollectorUnreachable, FileRefused) as problem:
-        _fail(problem, EXIT_USAGE)
-    except CollectorRefused as refused:
-        _fail(refused, EXIT_FAILED)
+        fail(failed, EXIT_USAGE)
 
 
 def main() -> None:

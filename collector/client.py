@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -16,13 +17,33 @@ from pydantic import BaseModel, ValidationError
 from agent.wire.codec import PayloadRefused, decode
 from agent.wire.messages import CommandAction, Status
 from collector import page
+from collector.history import CommandLine, DeviceHistory, Registrations
+from collector.incomplete_page import CsvTable, IncompleteEnrollments
+from collector.operations_page import (
+    NewWebhook,
+    StuckItems,
+    WebhookDetails,
+    WebhookList,
+    WebhookRequest,
+    WebhookTest,
+)
+from collector.problem import Problem
 from collector.setup import ProfileEntry, Registration
+from collector.standing import Standing
 
 URL_VARIABLE: Final = "ESP_COLLECTOR_URL"
 TOKEN_VARIABLE: Final = "ESP_COLLECTOR_TOKEN_FILE"  # noqa: S105
+CA_VARIABLE: Final = "ESP_COLLECTOR_CA_FILE"
+CERTIFICATE_VARIABLE: Final = "ESP_COLLECTOR_CLIENT_CERTIFICATE_FILE"
 TIMEOUT_S: Final = 10.0
 STATUS_PATH: Final = "/api/devices/enrollment-status"
 PROFILES_PATH: Final = "/api/devices/esp-profiles"
+ORDER_PATH: Final = "/api/devices/esp-profile-order"
+INCOMPLETE_PATH: Final = "/api/reports/incomplete-user-enrollments"
+WEBHOOKS_PATH: Final = "/api/webhooks"
+SILENCE_S: Final = 45.0
+"""Three heartbeats of the live updates: longer without one, and the connection is gone."""
+PAGE_MAX: Final = 1_000
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -84,8 +105,8 @@ class Collector:
         return await self._get(page.EnrollmentStatus, STATUS_PATH)
 
     async def active(self) -> page.ActiveEnrollments:
-        """The enrollments in progress."""
-        return await self._get(page.ActiveEnrollments, f"{STATUS_PATH}/active")
+        """The enrollments in progress, at most a thousand of them; `total` says how many there are."""
+        return await self._get(page.ActiveEnrollments, f"{STATUS_PATH}/active?limit={PAGE_MAX}")
 
     async def failures(self) -> page.EnrollmentFailures:
         """Recent failures and common reasons."""
@@ -93,12 +114,39 @@ class Collector:
 
     async def profiles(self) -> page.ProfileList:
         """The ESP profiles."""
-        return await self._get(page.ProfileList, PROFILES_PATH)
+        return await self._get(page.ProfileList, f"{PROFILES_PATH}?limit={PAGE_MAX}")
 
     async def add_profile(self, entry: ProfileEntry) -> page.ProfileRow:
         """Create a profile."""
         content = entry.model_dump(mode="json", exclude_unset=True)
         return await self._post(page.ProfileRow, PROFILES_PATH, content)
+
+    async def change_profile(self, profile: str, patch: Mapping[str, Any]) -> page.ProfileRow:
+        """Change what the patch names, unless somebody else changes the profile at the same time."""
+        path = f"{PROFILES_PATH}/{profile}"
+        headers = {"If-Match": await self._etag(path)}
+        return await self._request(page.ProfileRow, "PATCH", path, dict(patch), headers)
+
+    async def delete_profile(self, profile: str) -> None:
+        """Take a profile away, unless somebody changes it at the same time."""
+        path = f"{PROFILES_PATH}/{profile}"
+        await self._answer("DELETE", path, None, {"If-Match": await self._etag(path)})
+
+    async def order_profiles(self, profiles: Sequence[str]) -> page.ProfileOrder:
+        """Look at these profiles first; returns the whole order, without the default."""
+        content, headers = {"profiles": list(profiles)}, {"If-Match": "*"}
+        return await self._request(page.ProfileOrder, "PUT", ORDER_PATH, content, headers)
+
+    async def incomplete(self, asked: Mapping[str, Any]) -> IncompleteEnrollments:
+        """The incomplete-enrollments report; `asked` are the parameters of the query."""
+        query = urlencode(asked, doseq=True)
+        return await self._get(IncompleteEnrollments, f"{INCOMPLETE_PATH}?{query}")
+
+    async def incomplete_csv(self, table: CsvTable, asked: Mapping[str, Any]) -> str:
+        """One table of the report for a spreadsheet."""
+        query = urlencode(asked, doseq=True)
+        response = await self._answer("GET", f"{INCOMPLETE_PATH}/{table.value}.csv?{query}", None)
+        return response.text
 
     async def effective_profile(
         self, device: str, asked: Mapping[str, str]
@@ -112,20 +160,66 @@ class Collector:
     async def register(self, devices: list[Registration]) -> int:
         """Register devices; returns how many."""
         content = {"devices": [d.model_dump(mode="json", exclude_none=True) for d in devices]}
-        return len((await self._post(page.Registrations, "/api/registrations", content)).devices)
+        return len((await self._post(Registrations, "/api/registrations", content)).devices)
 
-    async def history(self, device: str) -> page.DeviceHistory:
+    async def history(self, device: str) -> DeviceHistory:
         """What is stored about one device."""
-        return await self._get(page.DeviceHistory, f"/api/devices/{device}")
+        return await self._get(DeviceHistory, f"/api/devices/{device}")
 
-    async def send(self, device: str, action: CommandAction, issued_by: str) -> page.CommandLine:
+    async def standing(self, device: str) -> Standing:
+        """Where a device is and why."""
+        return await self._get(Standing, f"/api/devices/{device}/standing")
+
+    async def stuck(self) -> StuckItems:
+        """The items that are stuck."""
+        return await self._get(StuckItems, f"{STATUS_PATH}/stuck")
+
+    async def webhooks(self) -> WebhookList:
+        """All webhooks."""
+        return await self._get(WebhookList, WEBHOOKS_PATH)
+
+    async def webhook(self, webhook: str) -> WebhookDetails:
+        """One webhook with what it has not got."""
+        return await self._get(WebhookDetails, f"{WEBHOOKS_PATH}/{quote(webhook, safe='')}")
+
+    async def add_webhook(self, asked: WebhookRequest) -> NewWebhook:
+        """Tell a URL from now on."""
+        return await self._post(NewWebhook, WEBHOOKS_PATH, asked.model_dump(mode="json"))
+
+    async def test_webhook(self, webhook: str) -> WebhookTest:
+        """Send a test message now."""
+        path = f"{WEBHOOKS_PATH}/{quote(webhook, safe='')}/test"
+        return await self._post(WebhookTest, path, None)
+
+    async def remove_webhook(self, webhook: str) -> None:
+        """Tell it nothing any more."""
+        await self._answer("DELETE", f"{WEBHOOKS_PATH}/{quote(webhook, safe='')}", None)
+
+    async def changes(self, device: str | None = None) -> AsyncIterator[bool]:
+        """True whenever something was stored, False as a sign of life in between, until the connection ends."""
+        timeout = httpx.Timeout(TIMEOUT_S, read=SILENCE_S)
+        query = f"?device={device}" if device is not None else ""
+        try:
+            async with self._client.stream(
+                "GET", f"/api/events{query}", timeout=timeout
+            ) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    _raise_for(response)
+                async for line in response.aiter_lines():
+                    if line.startswith(("event:", "id:")):
+                        yield line.startswith("event:")
+        except httpx.HTTPError as error:
+            raise _unreachable(self._client, error) from None
+
+    async def send(self, device: str, action: CommandAction, issued_by: str) -> CommandLine:
         """Send a command to a device."""
         content = {"action": action.model_dump(mode="json"), "issued_by": issued_by}
-        return await self._post(page.CommandLine, f"/api/devices/{device}/commands", content)
+        return await self._post(CommandLine, f"/api/devices/{device}/commands", content)
 
-    async def command(self, command: str) -> page.CommandLine:
+    async def command(self, command: str) -> CommandLine:
         """What became of a command."""
-        return await self._get(page.CommandLine, f"/api/commands/{command}")
+        return await self._get(CommandLine, f"/api/commands/{command}")
 
     async def screen(self, device: str) -> AsyncIterator[Status]:
         """The device's status as it changes, until the collector ends it."""
@@ -149,12 +243,18 @@ class Collector:
     async def _post(self, model: type[A], path: str, content: Any) -> A:
         return await self._request(model, "POST", path, content)
 
-    async def _request(self, model: type[A], method: str, path: str, content: Any) -> A:
-        try:
-            response = await self._client.request(method, path, json=content)
-        except httpx.HTTPError as error:
-            raise _unreachable(self._client, error) from None
-        _raise_for(response)
+    async def _etag(self, path: str) -> str:
+        return str((await self._answer("GET", path, None)).headers.get("etag", "*"))
+
+    async def _request(
+        self,
+        model: type[A],
+        method: str,
+        path: str,
+        content: Any,
+        headers: Mapping[str, str] | None = None,
+    ) -> A:
+        response = await self._answer(method, path, content, headers)
         try:
             return model.model_validate_json(response.content)
         except ValidationError:
@@ -162,19 +262,29 @@ class Collector:
                 f"{self._client.base_url} answers as no collector of this version does; check --url"
             ) from None
 
+    async def _answer(
+        self, method: str, path: str, content: Any, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        try:
+            response = await self._client.request(method, path, json=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise _unreachable(self._client, error) from None
+        _raise_for(response)
+        return response
+
 
 def _raise_for(response: httpx.Response) -> None:
     if response.is_success:
         return
     try:
-        problem = page.ProblemAnswer.model_validate_json(response.content).error
+        problem = Problem.model_validate_json(response.content)
     except ValidationError:
         raise CollectorUnreachable(
             f"{response.url} answered {response.status_code} and is no collector; check --url"
         ) from None
     if response.status_code == 401:
         raise CollectorUnreachable("the token is not the collector's; check --token-file")
-    raise CollectorRefused(f"{problem.key}: {problem.message}" if problem.key else problem.message)
+    raise CollectorRefused(f"{problem.key}: {problem.detail}" if problem.key else problem.detail)
 
 
 def _unreachable(client: httpx.AsyncClient, error: Exception) -> CollectorUnreachable:
@@ -184,11 +294,33 @@ def _unreachable(client: httpx.AsyncClient, error: Exception) -> CollectorUnreac
     )
 
 
+def _trust(url: str) -> ssl.SSLContext | bool:
+    """Whom to believe that it is the collector: the authorities of this machine, and the one that the variable names."""
+    if not url.startswith("https://"):
+        return True
+    context = ssl.create_default_context()
+    ca, certificate = os.environ.get(CA_VARIABLE), os.environ.get(CERTIFICATE_VARIABLE)
+    try:
+        if ca:
+            context.load_verify_locations(ca)
+        if certificate:
+            context.load_cert_chain(certificate)
+    except OSError as error:
+        raise CollectorUnreachable(
+            f"${CA_VARIABLE} or ${CERTIFICATE_VARIABLE}: can't be used ({error.strerror or error}); give PEM files"
+        ) from None
+    return context
+
+
 @asynccontextmanager
 async def connected(access: Access) -> AsyncIterator[Collector]:
     """A client for as long as the context lasts."""
     headers = {"Authorization": f"Bearer {access.token}"}
     async with httpx.AsyncClient(
-        base_url=access.url, headers=headers, timeout=TIMEOUT_S, trust_env=False
+        base_url=access.url,
+        headers=headers,
+        timeout=TIMEOUT_S,
+        trust_env=False,
+        verify=_trust(access.url),
     ) as client:
         yield Collector(client)

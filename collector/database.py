@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.schema import Table
 
 BUSY_MS = 30_000
+HALTED_MS = 5_000
+"""A process that is halted in the middle of a transaction loses it after this time, and others get its locks."""
 
 
 class StoreFailed(Exception):
@@ -20,7 +23,7 @@ class StoreFailed(Exception):
 
 
 class Database:
-    """Reads beside each other, writes one after the other."""
+    """Reads beside each other; on SQLite writes one after the other."""
 
     def __init__(self, url: str) -> None:
         """Raises `StoreFailed` when the URL is no database that is installed here."""
@@ -35,6 +38,11 @@ class Database:
         self.shown_url = parsed.render_as_string(hide_password=True)
         """The URL without its password, for messages."""
 
+    @property
+    def is_sqlite(self) -> bool:
+        """A file on this machine rather than a server."""
+        return self._engine.dialect.name == "sqlite"
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent view."""
@@ -47,6 +55,23 @@ class Database:
         with _translated(self.shown_url), self._writer.begin() as connection:
             yield connection
 
+    def queue_up(self, connection: Connection, purpose: str) -> None:
+        """Be the only transaction for this purpose until this one ends; others wait here."""
+        # SQLite has one writer at a time anyway.
+        if not self.is_sqlite:
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(:key)"), {"key": zlib.crc32(purpose.encode())}
+            )
+
+    def now_ms(self, connection: Connection) -> int:
+        """The database's own clock, milliseconds since 1970: the same for all who share it."""
+        query = (
+            "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+            if self.is_sqlite
+            else "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+        )
+        return int(connection.exec_driver_sql(query).scalar_one())
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -54,11 +79,21 @@ class Database:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        event.listen(engine, "begin", _begin_on_server)
+        return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _begin_on_server(connection: Connection) -> None:
+    if _writes(connection):
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {HALTED_MS}")
+    else:
+        # Several queries of one answer look at the same moment.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -74,8 +109,11 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", False))
 
 
 @contextmanager
@@ -89,9 +127,21 @@ def _translated(url: str) -> Iterator[None]:
 
 
 def upsert(
-    connection: Connection, table: Table, values: list[dict[str, Any]], *, add: str | None = None
+    connection: Connection,
+    table: Table,
+    values: list[dict[str, Any]],
+    *,
+    add: str | None = None,
+    keep: bool = False,
+    newest: str | None = None,
 ) -> None:
-    """Insert rows, replacing those with the same primary key; the column `add` is added to instead."""
+    """Insert rows; what happens to those with the same primary key is said by the options.
+
+    Args:
+        add: this column is added to, the others are replaced.
+        keep: the row that is there stays.
+        newest: the row is replaced only where this column has no higher value already.
+    """
     if not values:
         return
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -102,8 +152,9 @@ def upsert(
         for name in values[0]
         if name not in keys
     }
-    if changes:
-        statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+    if changes and not keep:
+        unless = None if newest is None else statement.excluded[newest] >= table.c[newest]
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=changes, where=unless)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
     connection.execute(statement, values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.schema import Table
 
 from agent.wire.assignment import Admitted, Refused
@@ -17,13 +17,15 @@ from agent.wire.profile import EspProfile
 from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType
 from collector import schema
 from collector.admission import AdmissionRules, Standing, decide
+from collector.columns import REPORT_CODEC, user_key
 from collector.database import Database, upsert
 from collector.explanation import Case, Given, Question
 from collector.files import ContentRefused
 from collector.fitting import fitted, overflow
-from collector.profiles import Choice, StoredProfile, choose, offer, rank
+from collector.profile_book import next_priority, save_profile, stored_profiles
+from collector.profiles import Choice, StoredProfile, choose, offer
+from collector.records import Key
 from collector.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
-from collector.store import REPORT_CODEC, Key, user_key
 
 _DECISION: Final[JsonCodec[Admitted | Refused]] = JsonCodec(Admitted | Refused)
 _SUCCESSES: Final = tuple(sorted(state.value for state in SUCCESS_STATES))
@@ -60,11 +62,14 @@ class Desk:
     def __init__(self, database: Database) -> None:
         self._database = database
         with database.writing() as connection:
+            # Several collectors may start at the same moment.
+            database.queue_up(connection, "setup")
             _begin_with_a_profile(connection)
 
     def apply(self, setup: Setup, now_ms: int) -> None:
         """Replace profiles, catalogue, groups, rules and earlier enrollments; add the registrations."""
         with self._database.writing() as connection:
+            self._database.queue_up(connection, "setup")
             for table in (
                 schema.PROFILES,
                 schema.CATALOGUE,
@@ -75,7 +80,7 @@ class Desk:
             _set(connection, "organization", _TEXT.dump_json(setup.organization).decode())
             _set(connection, "admission", setup.admission.model_dump_json())
             for entry in setup.profiles:
-                _save_profile(connection, entry.stored(_next_priority(connection)))
+                save_profile(connection, entry.stored(next_priority(connection)))
             _begin_with_a_profile(connection)
             contents = [
                 {"enrollment_type": t.value, "content": c.model_dump_json()}
@@ -91,7 +96,7 @@ class Desk:
     def profiles(self) -> list[StoredProfile]:
         """All profiles, in the order in which they are looked at."""
         with self._database.reading() as connection:
-            return _profiles(connection)
+            return stored_profiles(connection)
 
     def add_profile(self, entry: ProfileEntry) -> StoredProfile:
         """Add one profile; a new default takes the place of the old one.
@@ -101,8 +106,8 @@ class Desk:
             ContentRefused: with the items of some enrollment type it does not fit into a message.
         """
         with self._database.writing() as connection:
-            stored = entry.stored(_next_priority(connection))
-            _refuse_overflow(connection, stored.profile)
+            stored = entry.stored(next_priority(connection))
+            refuse_overflow(connection, stored.profile)
             table = schema.PROFILES
             known = connection.execute(select(table.c.id)).scalars().all()
             if stored.profile.id in known:
@@ -111,7 +116,7 @@ class Desk:
                 )
             if stored.default:
                 connection.execute(table.update().values(is_default=False))
-            _save_profile(connection, stored)
+            save_profile(connection, stored)
         return stored
 
     def catalogues(self) -> list[Catalogue]:
@@ -146,8 +151,16 @@ class Desk:
             return []
         with self._database.writing() as connection:
             policy = _policy(connection)
-            decided = [_admit(connection, policy, key, now_ms) for key in dict.fromkeys(attempts)]
-        return [assigned for assigned in decided if assigned is not None]
+            decided = {key: _assigned(connection, key) for key in attempts}
+            undecided = {
+                key: started
+                for key, assigned in decided.items()
+                if assigned is None and (started := _applicant(connection, key)) is not None
+            }
+            _lock_users(connection, [started.user for started in undecided.values()])
+            for key, started in undecided.items():
+                decided[key] = _admit(connection, policy, key, started, now_ms)
+        return [assigned for assigned in decided.values() if assigned is not None]
 
     def assigned(self, device: str, attempt: str) -> Assigned | None:
         """The newest decision on an attempt; None when there is none."""
@@ -248,35 +261,8 @@ def _registration_of(row: Row[Any]) -> Registration:
     )
 
 
-def _profiles(connection: Connection) -> list[StoredProfile]:
-    found = connection.execute(select(schema.PROFILES))
-    stored = [
-        StoredProfile(
-            profile=EspProfile.model_validate_json(row.profile),
-            priority=row.priority,
-            groups=tuple(row.groups),
-            active=row.active,
-            default=row.is_default,
-        )
-        for row in found
-    ]
-    return sorted(stored, key=rank)
-
-
-def _save_profile(connection: Connection, stored: StoredProfile) -> None:
-    connection.execute(
-        insert(schema.PROFILES).values(
-            id=stored.profile.id,
-            priority=stored.priority,
-            active=stored.active,
-            is_default=stored.default,
-            groups=list(stored.groups),
-            profile=stored.profile.model_dump_json(),
-        )
-    )
-
-
-def _refuse_overflow(connection: Connection, profile: EspProfile) -> None:
+def refuse_overflow(connection: Connection, profile: EspProfile) -> None:
+    """Raises `ContentRefused` when the profile does not fit into a message with the items of some enrollment type."""
     organization = _policy(connection).organization
     for enrollment_type in EnrollmentType:
         catalogue = _catalogue(connection, enrollment_type)
@@ -288,15 +274,10 @@ def _refuse_overflow(connection: Connection, profile: EspProfile) -> None:
             )
 
 
-def _next_priority(connection: Connection) -> int:
-    highest = connection.execute(select(func.max(schema.PROFILES.c.priority))).scalar()
-    return 1 if highest is None else int(highest) + 1
-
-
 def _begin_with_a_profile(connection: Connection) -> None:
     """A store without any profile begins with the default one, so that a device enrolls before anybody decided."""
     if connection.execute(select(schema.PROFILES.c.id).limit(1)).first() is None:
-        _save_profile(connection, default_entry().stored(1))
+        save_profile(connection, default_entry().stored(1))
 
 
 def _policy(connection: Connection) -> _Policy:
@@ -306,19 +287,25 @@ def _policy(connection: Connection) -> _Policy:
     return _Policy(
         organization=_TEXT.validate_json(organization) if organization else Setup().organization,
         rules=AdmissionRules.model_validate_json(admission) if admission else AdmissionRules(),
-        profiles=_profiles(connection),
+        profiles=stored_profiles(connection),
     )
 
 
-def _admit(connection: Connection, policy: _Policy, key: Key, now_ms: int) -> Assigned | None:
+def _applicant(connection: Connection, key: Key) -> AttemptStarted | None:
+    started = _started(connection, key)
+    return started if started is not None and _is_open(connection, key) else None
+
+
+def _admit(
+    connection: Connection, policy: _Policy, key: Key, started: AttemptStarted, now_ms: int
+) -> Assigned:
+    # Another collector may have decided while this one waited for the user.
     known = _assigned(connection, key)
     if known is not None:
         return known
-    started = _started(connection, key)
-    if started is None or not _is_open(connection, key):
-        return None
-    _lock_user(connection, started.user)
-    standing = _standing(connection, key[0], started.user)
+    # Without a limit nobody has to be asked what else the user has.
+    limited = started.user if policy.rules.device_limit is not None else None
+    standing = _standing(connection, key[0], limited)
     offered = _offer(connection, policy, key[0], started)
     decision = fitted(decide(started, standing, policy.rules, offered))
     return _decided(connection, key, decision, now_ms)
@@ -395,14 +382,19 @@ def _is_open(connection: Connection, key: Key) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _lock_user(connection: Connection, user: str | None) -> None:
-    """Two devices of one user are decided one after the other, whatever their partitions."""
-    if user is None:
+def _lock_users(connection: Connection, users: Iterable[str | None]) -> None:
+    """Two devices of one user are decided one after the other, whatever their partitions.
+
+    Everybody locks in the same order, so that no two transactions wait for each other.
+    """
+    if connection.dialect.name == "sqlite":
+        # Whoever writes to SQLite is alone until the end of the transaction.
         return
+    keys = sorted({key for user in users if (key := user_key(user)) is not None})
     table = schema.USERS
-    upsert(connection, table, [{"user_key": user_key(user)}])
-    query = select(table).where(table.c.user_key == user_key(user)).with_for_update()
-    connection.execute(query).all()
+    upsert(connection, table, [{"user_key": key} for key in keys])
+    for key in keys:
+        connection.execute(select(table).where(table.c.user_key == key).with_for_update()).all()
 
 
 def _standing(connection: Connection, device: str, user: str | None) -> Standing:

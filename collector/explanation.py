@@ -12,6 +12,7 @@ from agent.wire.assignment import Admitted, Refused
 from agent.wire.events import AttemptStarted
 from agent.wire.vocabulary import Context, EnrollmentType, ItemKind, Variant
 from collector import page
+from collector.answer import moment
 from collector.files import ContentRefused
 from collector.profiles import Candidate, Choice, Way
 from collector.setup import Registration
@@ -169,7 +170,7 @@ def _given(given: Given) -> page.GivenProfile:
     return page.GivenProfile(
         attempt=given.attempt,
         version=given.version,
-        issued_at=page.moment(given.issued_ms),
+        issued_at=moment(given.issued_ms),
         profile=profile.id if profile else None,
         profile_name=profile.name if profile else None,
         failure=None if isinstance(decision, Admitted) else decision.failure,

@@ -52,6 +52,18 @@ def load_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def load_table(path: Path) -> dict[str, Any]:
+    """Read a TOML or JSON file as it is.
+
+    Raises:
+        FileRefused: it can't be read, or is no table of keys.
+    """
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise FileRefused(f"{path}: is not one JSON object; give a file that begins with {{")
+    return content
+
+
 def _parse(path: Path) -> Any:
     if path.suffix == ".json":
         return _parsed(path, "JSON", json.loads)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
@@ -13,7 +13,7 @@ import structlog
 
 from agent.wire.assignment import Assignment
 from agent.wire.codec import PayloadRefused, decode, encode
-from agent.wire.messages import Ack, Presence
+from agent.wire.messages import Ack, Presence, RefreshAssignment
 from agent.wire.topics import RETAINED, Channel, DeviceTopic, device_topic, parse, partition_of
 from collector.attempts import AttemptView
 from collector.clock import Clock
@@ -34,11 +34,13 @@ from collector.janitor import due
 from collector.keys import Signer
 from collector.metrics import Metrics
 from collector.ports import Delivered
-from collector.store import Arrival, Committed, RefusedPayload, Store, TermLost
+from collector.records import Arrival, Committed, RefusedPayload, TermLost
+from collector.store import Store
 
 LOG = structlog.get_logger("collector.inbound")
 
 CLEAN_MAX: Final = 100
+_PRESENCE: Final = f"/{Channel.PRESENCE.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch led to. `lost` are the partitions that turned out to have another owner."""
+    """What a batch led to. `lost` are the partitions that turned out to have another owner, with the term that ended."""
 
     said: tuple[Said, ...]
-    lost: frozenset[str] = frozenset()
+    lost: Mapping[str, int] = field(default_factory=dict)
     stored: bool = True
     """False when the database took nothing of it; devices send it again."""
 
@@ -108,10 +110,14 @@ class Inbound:
         self._signer = signer
         self._clock = clock
         self._metrics = metrics
+        self._told: set[str] = set()
 
-    def take(self, batch: Sequence[Taken], terms: dict[str, int]) -> Outcome:
-        """Store what arrived, then answer. Nothing is acknowledged that is not committed."""
-        sorted_ = self._sort(batch)
+    def take(self, batch: Sequence[Taken], terms: Mapping[str, int]) -> Outcome:
+        """Store what arrived, then answer. Nothing is acknowledged that is not committed.
+
+        What came in under a lease that ended meanwhile is left to the partition's next owner.
+        """
+        sorted_ = self._sort([one for one in batch if terms.get(one.partition) == one.term])
         if sorted_.refused:
             # One line for a batch: whoever floods the collector is not to fill its disk as well.
             LOG.warning(
@@ -121,7 +127,7 @@ class Inbound:
                 topic=sorted_.refused[0].topic[:200],
             )
         said: list[Said] = []
-        lost: set[str] = set()
+        lost: dict[str, int] = {}
         stored = True
         for part in self._committed(sorted_.arrivals, lost):
             if part is None:
@@ -137,7 +143,7 @@ class Inbound:
         except StoreFailed as failure:
             self._store_failed(failure)
             stored = False
-        return Outcome(tuple(said), frozenset(lost), stored)
+        return Outcome(tuple(said), lost, stored)
 
     # Sorting
 
@@ -184,13 +190,15 @@ class Inbound:
 
     # Storing
 
-    def _committed(self, arrivals: Sequence[Arrival], lost: set[str]) -> Iterator[Committed | None]:
+    def _committed(
+        self, arrivals: Sequence[Arrival], lost: dict[str, int]
+    ) -> Iterator[Committed | None]:
         """The whole batch in one commit; device by device when the database refuses it, so that no one blocks others."""
         try:
             if arrivals:
                 yield self._commit(arrivals)
         except TermLost as other_owner:
-            lost.add(other_owner.partition)
+            lost[other_owner.partition] = other_owner.term
             rest = [a for a in arrivals if a.partition != other_owner.partition]
             yield from self._committed(rest, lost)
         except StoreFailed as failure:
@@ -206,8 +214,8 @@ class Inbound:
         begun = time.perf_counter()
         committed = self._store.commit(arrivals, self._clock.now_ms())
         self._metrics.commit_seconds.observe(time.perf_counter() - begun)
+        self._metrics.decided(committed.decisions)
         for decision in committed.decisions:
-            self._metrics.decided(decision)
             if isinstance(decision, Duplicate) and decision.conflicting:
                 LOG.error(
                     "a number came again with another content; two journals share one stream",
@@ -228,7 +236,7 @@ class Inbound:
 
     # Answering
 
-    def _answers(self, committed: Committed, terms: dict[str, int]) -> Iterator[Said]:
+    def _answers(self, committed: Committed, terms: Mapping[str, int]) -> Iterator[Said]:
         for row in committed.rows.values():
             yield from self._ack(row, terms)
         try:
@@ -240,7 +248,7 @@ class Inbound:
         for device, command in committed.answered:
             yield self.clearing(device, command)
 
-    def answer_birth(self, device: str, stream: str, terms: dict[str, int]) -> Iterator[Said]:
+    def answer_birth(self, device: str, stream: str, terms: Mapping[str, int]) -> Iterator[Said]:
         """A birth is a question: how far am I stored, what was decided, what am I to do?"""
         yield from self._ack(self._store.stream(device, stream), terms)
         for view in self._store.device_attempts(device):
@@ -248,7 +256,7 @@ class Inbound:
                 yield from self._attempt(view, terms)
         yield from self._commands_of(device)
 
-    def welcome(self, partition: str, terms: dict[str, int]) -> Iterator[Said]:
+    def welcome(self, partition: str, terms: Mapping[str, int]) -> Iterator[Said]:
         """What a partition has to be told when its collector returns: the broker may have forgotten everything."""
         for view in self._store.open_attempts():
             if partition_of(view.device) == partition:
@@ -256,11 +264,11 @@ class Inbound:
                 yield from self._attempt(view, terms)
                 yield from self._commands_of(view.device)
 
-    def _attempt(self, view: AttemptView, terms: dict[str, int]) -> Iterator[Said]:
+    def _attempt(self, view: AttemptView, terms: Mapping[str, int]) -> Iterator[Said]:
         for assigned in self._desk.admit([(view.device, view.attempt)], self._clock.now_ms()):
             yield from self._assignment(assigned, terms)
 
-    def _ack(self, row: StreamRow, terms: dict[str, int]) -> Iterator[Said]:
+    def _ack(self, row: StreamRow, terms: Mapping[str, int]) -> Iterator[Said]:
         term = terms.get(partition_of(row.device))
         if term is None:
             return
@@ -272,9 +280,10 @@ class Inbound:
             stored_seq=row.last_seq,
             digest=row.last_digest or None,
         )
+        self._metrics.acknowledgements.inc()
         yield self._said(row.device, Channel.ACK, encode(ack))
 
-    def _assignment(self, assigned: Assigned, terms: dict[str, int]) -> Iterator[Said]:
+    def _assignment(self, assigned: Assigned, terms: Mapping[str, int]) -> Iterator[Said]:
         term = terms.get(partition_of(assigned.device))
         if term is None:
             return
@@ -290,7 +299,7 @@ class Inbound:
         # It fits: the desk refuses what would not.
         yield self._said(assigned.device, Channel.ASSIGNMENT, encode(self._signer.sign(message)))
 
-    def reassigned(self, device: str, attempt: str, terms: dict[str, int]) -> list[Said]:
+    def reassigned(self, device: str, attempt: str, terms: Mapping[str, int]) -> list[Said]:
         """Choose anew for an open attempt and say it."""
         assigned = self._desk.refresh(device, attempt, self._clock.now_ms())
         return [] if assigned is None else list(self._assignment(assigned, terms))
@@ -301,6 +310,7 @@ class Inbound:
 
     def command(self, row: CommandRow) -> Said:
         """A command as it is published."""
+        self._told.add(row.id)
         return self._said(
             row.device, Channel.COMMAND, encode(self._signer.sign(row.message)), row.id
         )
@@ -308,6 +318,23 @@ class Inbound:
     def clearing(self, device: str, command: str) -> Said:
         """Take a command's message out of the broker."""
         return self._said(device, Channel.COMMAND, b"", command)
+
+    def errands(self, terms: Mapping[str, int]) -> list[Said]:
+        """The commands that another collector's API took for devices of the owned partitions, each told once."""
+        waiting = self._store.waiting_commands(self._clock.wall_ms())
+        self._told.intersection_update(waiting)
+        said: list[Said] = []
+        for command, device in waiting.items():
+            if command in self._told or partition_of(device) not in terms:
+                continue
+            row = self._commands.get(command)
+            if row is not None:
+                if isinstance(row.action, RefreshAssignment):
+                    key = (row.device, row.attempt)
+                    for assigned in self._desk.admit([key], self._clock.now_ms()):
+                        said += self._assignment(assigned, terms)
+                said.append(self.command(row))
+        return said
 
     def term(self, partition: str) -> int:
         """The term of the partition's present owner."""
@@ -322,7 +349,7 @@ class Inbound:
         """The broker has the clearing."""
         self._commands.cleared(command)
 
-    def to_clean(self, after_ms: int, terms: dict[str, int]) -> Cleaning:
+    def to_clean(self, after_ms: int, terms: Mapping[str, int]) -> Cleaning:
         """The devices of the owned partitions whose end is more than `after_ms` ago; only so many at a time."""
         now_ms = self._clock.now_ms()
         leftovers = self._store.leftovers(now_ms - after_ms)
@@ -348,6 +375,9 @@ class Inbound:
 
 
 def _is_presence(topic: str) -> bool:
+    # Most of what arrives are reports, and those are taken apart later.
+    if not topic.endswith(_PRESENCE):
+        return False
     try:
         parsed = parse(topic)
     except ValueError:

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Literal
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.core.explanation import Explanation
-from agent.wire.messages import CommandAction
+from agent.wire.base import Identifier
 from agent.wire.profile import EspProfile
 from agent.wire.progress import Failure
 from agent.wire.vocabulary import (
     EndState,
     EnrollmentType,
     FailureKind,
-    Gate,
     ItemKind,
     Phase,
-    Section,
     Stage,
     Variant,
 )
 from collector import reports
-from collector.attempts import AttemptView, StoredReport
-from collector.commands import CommandRow, CommandState
+from collector.answer import MINUTE_MS, Answer, age, moment
+from collector.attempts import AttemptView
 from collector.profiles import StoredProfile
-from collector.setup import Catalogue, Registration
-from collector.store import LossRow
+from collector.queries.paging import Page
+from collector.setup import Catalogue
 
-MINUTE_MS = 60_000
 RECENT_FAILURES = 50
-
-
-class Answer(BaseModel):
-    """What the API answers: frozen, with every field always there."""
-
-    model_config = ConfigDict(frozen=True)
+COMMON_REASONS = 10
 
 
 class OverviewFigures(Answer):
@@ -86,13 +79,18 @@ class ActiveEnrollment(Answer):
     updated_at: datetime
     silent: bool
     """Nothing was heard of it for 24 hours."""
+    begun_at: datetime | None = None
 
 
 class ActiveEnrollments(Answer):
-    """The enrollments in progress, the most recently begun first."""
+    """The enrollments in progress: one page of them."""
 
     generated_at: datetime
     devices: tuple[ActiveEnrollment, ...]
+    total: int = 0
+    """How many there are, on all pages."""
+    next_cursor: str | None = None
+    """Where the next page begins; null on the last one."""
 
 
 class RecentFailure(Answer):
@@ -113,6 +111,8 @@ class RecentFailure(Answer):
     detail: str
     end_state: EndState | None
     """None while the device waits on its error screen."""
+    summary: str = ""
+    """Code and text as the page prints them: `Error 0x801c0003: Device already enrolled with different user`."""
 
 
 class FailureReason(Answer):
@@ -128,8 +128,23 @@ class EnrollmentFailures(Answer):
 
     generated_at: datetime
     recent: tuple[RecentFailure, ...]
+    """One page of the devices that have failed now."""
     window_days: int
     common_reasons: tuple[FailureReason, ...]
+    total: int = 0
+    """How many devices have failed now, on all pages."""
+    next_cursor: str | None = None
+    """Where the next page of recent failures begins; null on the last one."""
+
+
+class BlockingApp(Answer):
+    """One app that has to be there before a person gets in."""
+
+    id: str
+    name: str
+    """As the catalogue has it; the id where no enrollment type is assigned the app."""
+    required: bool
+    """False where the app is named, and optional or not assigned: it blocks nobody."""
 
 
 class ProfileRow(Answer):
@@ -146,12 +161,24 @@ class ProfileRow(Answer):
     priority: int
     default: bool
     settings: EspProfile
+    apps: tuple[BlockingApp, ...] = ()
+    """The blocking apps by name."""
 
 
 class ProfileList(Answer):
-    """The ESP profiles, in the order in which they are looked at."""
+    """The ESP profiles, in the order in which they are looked at unless another one was asked for."""
 
     profiles: tuple[ProfileRow, ...]
+    total: int = 0
+    next_cursor: str | None = None
+
+
+class ProfileOrder(BaseModel):
+    """Profiles by their ids, the first one first; the default always stands last and is not among them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profiles: Annotated[tuple[Identifier, ...], Field(max_length=1_000)]
 
 
 class ConsideredProfile(Answer):
@@ -212,125 +239,14 @@ class EffectiveProfile(Answer):
     effect: Explanation
 
 
-class AttemptSummary(Answer):
-    """One attempt in a device's history."""
-
-    attempt: str
-    number: int
-    enrollment_type: EnrollmentType | None
-    platform: str
-    os_version: str
-    user: str | None
-    begun_at: datetime
-    ended_at: datetime | None
-    attempt_ms: int
-    stage: Stage
-    phase: Phase | None
-    progress_percent: int
-    gate: Gate
-    end_state: EndState | None
-    silent: bool
-    """Open, and nothing was heard of it for 24 hours."""
-    failure: Failure | None
-    section: Section | None
-    action_name: str | None
-    user_action: str | None
-
-
-class ReportLine(Answer):
-    """One stored report in a device's history."""
-
-    order: int
-    stream: str
-    seq: int
-    received_at: datetime
-    attempt: str
-    attempt_ms: int
-    kind: str
-    body: dict[str, object]
-
-
-class LossLine(Answer):
-    """Reports that this store will never have."""
-
-    device: str
-    stream: str
-    first_seq: int
-    last_seq: int
-    cause: str
-    recorded_at: datetime
-
-
-class CommandLine(Answer):
-    """A command with what became of it."""
-
-    id: str
-    device: str
-    attempt: str
-    action: CommandAction
-    issued_by: str
-    issued_at: datetime
-    expires_at: datetime
-    state: CommandState
-    reason: str
-
-
-class DeviceHistory(Answer):
-    """Everything that is stored about one device, the newest report first."""
-
-    device: str
-    presence: str | None
-    presence_at: datetime | None
-    registered: bool
-    attempts: tuple[AttemptSummary, ...]
-    reports: tuple[ReportLine, ...]
-    losses: tuple[LossLine, ...]
-    commands: tuple[CommandLine, ...]
-
-
-class Registrations(Answer):
-    """The registered devices."""
-
-    devices: tuple[Registration, ...]
-
-
-class Problem(Answer):
-    """What was wrong with a request."""
-
-    code: str
-    message: str
-    key: str | None = None
-    """The field at fault."""
-
-
-class ProblemAnswer(Answer):
-    """The one shape of every refusal."""
-
-    error: Problem
-
-
-def moment(at_ms: int) -> datetime:
-    """Milliseconds since 1970 as a time with its zone."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def age(age_ms: int) -> str:
-    """How long ago, as a person says it."""
-    minutes = age_ms // MINUTE_MS
-    if minutes < 1:
-        return "just now"
-    for size, unit in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
-        if minutes >= size:
-            count = minutes // size
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    raise AssertionError("a minute or more is at least one minute")
-
-
 def enrollment_status(
-    attempts: Sequence[AttemptView], registered: Iterable[str], now_ms: int
+    tallies: Sequence[reports.Tally],
+    waiting: int,
+    now_ms: int,
+    platforms: Sequence[EnrollmentType] = (),
 ) -> EnrollmentStatus:
-    """The summary."""
-    figures = reports.overview(attempts, set(registered))
+    """The summary; `waiting` are registered devices that have not begun."""
+    figures = reports.overview(tallies, waiting)
     return EnrollmentStatus(
         generated_at=moment(now_ms),
         overview=OverviewFigures(
@@ -339,7 +255,7 @@ def enrollment_status(
             pending=figures.pending,
             failed=figures.failed,
         ),
-        platforms=tuple(_platform(row) for row in reports.platforms(attempts, now_ms)),
+        platforms=tuple(_platform(row) for row in reports.platforms(tallies, platforms)),
     )
 
 
@@ -355,11 +271,13 @@ def _platform(row: reports.PlatformRow) -> PlatformFigures:
     )
 
 
-def active_enrollments(attempts: Sequence[AttemptView], now_ms: int) -> ActiveEnrollments:
+def active_enrollments(found: Page[AttemptView], now_ms: int) -> ActiveEnrollments:
     """The active enrollments."""
     return ActiveEnrollments(
         generated_at=moment(now_ms),
-        devices=tuple(_active(view, now_ms) for view in reports.active(attempts)),
+        devices=tuple(_active(view, now_ms) for view in found.rows),
+        total=found.total,
+        next_cursor=found.next_cursor,
     )
 
 
@@ -377,26 +295,38 @@ def _active(view: AttemptView, now_ms: int) -> ActiveEnrollment:
         attempt_ms=view.attempt_ms,
         updated_at=moment(view.updated_ms),
         silent=reports.is_silent(view, now_ms),
+        begun_at=moment(view.begun_ms),
     )
 
 
 def enrollment_failures(
-    attempts: Sequence[AttemptView], now_ms: int, *, window_days: int, limit: int = RECENT_FAILURES
+    found: Page[AttemptView],
+    counted: Iterable[reports.ReasonCount],
+    now_ms: int,
+    *,
+    window_days: int,
+    reasons: int = COMMON_REASONS,
 ) -> EnrollmentFailures:
-    """Recent failures and common reasons."""
-    counted = reports.common_reasons(attempts, now_ms, window_days=window_days)
+    """Recent failures and the most common reasons."""
+    common = reports.common_reasons(counted)[:reasons]
     return EnrollmentFailures(
         generated_at=moment(now_ms),
-        recent=tuple(_failure(row) for row in reports.failures(attempts, now_ms, limit=limit)),
+        recent=tuple(_failure(view, now_ms) for view in found.rows),
         window_days=window_days,
         common_reasons=tuple(
-            FailureReason(kind=kind, reason=kind.label, count=count) for kind, count in counted
+            FailureReason(kind=kind, reason=kind.label, count=count) for kind, count in common
         ),
+        total=found.total,
+        next_cursor=found.next_cursor,
     )
 
 
-def _failure(row: reports.FailureRow) -> RecentFailure:
-    view, failure = row.view, row.failure
+_NUMBERED: Final = re.compile(r"0x[0-9A-Fa-f]{8}")
+
+
+def _failure(view: AttemptView, now_ms: int) -> RecentFailure:
+    failure = reports.failure_of(view)
+    age_ms = max(0, now_ms - view.failed_ms)
     return RecentFailure(
         device=view.device,
         platform=view.platform,
@@ -404,106 +334,68 @@ def _failure(row: reports.FailureRow) -> RecentFailure:
         enrollment_type=view.enrollment_type,
         attempt=view.attempt,
         failed_at=moment(view.failed_ms),
-        age_seconds=row.age_ms // 1000,
-        age=age(row.age_ms),
+        age_seconds=age_ms // 1000,
+        age=age(age_ms),
         kind=failure.kind,
         code=failure.code,
         text=failure.kind.label,
         detail=failure.engineer,
         end_state=view.end_state,
+        summary=summary(failure),
     )
 
 
-def profile_list(profiles: Iterable[StoredProfile], catalogues: Iterable[Catalogue]) -> ProfileList:
+def summary(failure: Failure) -> str:
+    """One line for a list: an error number with its reason, else the engineer's own sentence, which says more."""
+    if _NUMBERED.fullmatch(failure.code):
+        return f"Error {failure.code}: {failure.kind.label}"
+    return failure.engineer or failure.kind.label
+
+
+def profile_list(found: Page[StoredProfile], catalogues: Iterable[Catalogue]) -> ProfileList:
     """The ESP profiles."""
-    required = {
-        item.id
-        for catalogue in catalogues
-        for item in catalogue.items
-        if item.kind is ItemKind.APP and item.required
-    }
-    return ProfileList(profiles=tuple(profile_row(p, len(required)) for p in profiles))
+    apps = assigned_apps(catalogues)
+    return ProfileList(
+        profiles=tuple(profile_row(stored, apps) for stored in found.rows),
+        total=found.total,
+        next_cursor=found.next_cursor,
+    )
 
 
-def profile_row(stored: StoredProfile, required_apps: int) -> ProfileRow:
+def assigned_apps(catalogues: Iterable[Catalogue]) -> Mapping[str, BlockingApp]:
+    """Every app that is assigned to some device, by id; required where any enrollment type requires it."""
+    apps: dict[str, BlockingApp] = {}
+    for catalogue in catalogues:
+        for item in catalogue.items:
+            if item.kind is ItemKind.APP:
+                known = apps.get(item.id)
+                required = item.required or (known is not None and known.required)
+                apps[item.id] = BlockingApp(id=item.id, name=item.name, required=required)
+    return apps
+
+
+def profile_row(stored: StoredProfile, assigned: Mapping[str, BlockingApp]) -> ProfileRow:
     """One row of the ESP profiles."""
-    named = stored.profile.blocking_apps
+    apps = tuple(_blocking(stored.profile, assigned))
     return ProfileRow(
         id=stored.profile.id,
         name=stored.profile.name,
-        blocking_apps=required_apps if named == "all" else len(named),
-        blocks_on_all=named == "all",
+        blocking_apps=len(apps),
+        blocks_on_all=stored.profile.blocking_apps == "all",
         timeout_minutes=stored.profile.timeout_minutes,
         assigned_groups=stored.groups,
         status=stored.status,
         priority=stored.priority,
         default=stored.default,
         settings=stored.profile,
+        apps=apps,
     )
 
 
-def attempt_summary(view: AttemptView, now_ms: int) -> AttemptSummary:
-    """One attempt in a device's history."""
-    return AttemptSummary(
-        attempt=view.attempt,
-        number=view.number,
-        enrollment_type=view.enrollment_type,
-        platform=view.platform,
-        os_version=view.os_version,
-        user=view.user,
-        begun_at=moment(view.begun_ms),
-        ended_at=None if view.ended_ms is None else moment(view.ended_ms),
-        attempt_ms=view.attempt_ms,
-        stage=view.stage,
-        phase=view.phase,
-        progress_percent=view.percent,
-        gate=view.gate,
-        end_state=view.end_state,
-        silent=reports.is_silent(view, now_ms),
-        failure=view.failure,
-        section=view.section,
-        action_name=view.action_name,
-        user_action=view.user_action,
-    )
-
-
-def report_line(seq: int, stored: StoredReport) -> ReportLine:
-    """One stored report in a device's history."""
-    report = stored.report
-    return ReportLine(
-        order=stored.order,
-        stream=stored.stream,
-        seq=seq,
-        received_at=moment(stored.received_ms),
-        attempt=report.attempt,
-        attempt_ms=report.attempt_ms,
-        kind=report.body.kind,
-        body=report.body.model_dump(mode="json", exclude={"kind"}),
-    )
-
-
-def loss_line(row: LossRow) -> LossLine:
-    """A recorded loss."""
-    return LossLine(
-        device=row.device,
-        stream=row.stream,
-        first_seq=row.loss.first_seq,
-        last_seq=row.loss.last_seq,
-        cause=row.loss.cause,
-        recorded_at=moment(row.recorded_ms),
-    )
-
-
-def command_line(row: CommandRow, wall_ms: int) -> CommandLine:
-    """A command with what became of it."""
-    return CommandLine(
-        id=row.id,
-        device=row.device,
-        attempt=row.attempt,
-        action=row.action,
-        issued_by=row.issued_by,
-        issued_at=moment(row.issued_ms),
-        expires_at=moment(row.expires_ms),
-        state=row.state(wall_ms),
-        reason=row.reason,
+def _blocking(profile: EspProfile, assigned: Mapping[str, BlockingApp]) -> Iterable[BlockingApp]:
+    if profile.blocking_apps == "all":
+        return (app for app in assigned.values() if app.required)
+    return (
+        assigned.get(name) or BlockingApp(id=name, name=name, required=False)
+        for name in profile.blocking_apps
     )

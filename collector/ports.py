@@ -44,6 +44,10 @@ class Connection(Protocol):
         """Publish retained at QoS 1; an empty payload clears. Returns when the broker has it. Raises `BrokerLost`."""
         ...
 
+    async def publish_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Publish several, as topic and payload; returns when the broker has all of them. Raises `BrokerLost`."""
+        ...
+
     def messages(self) -> AsyncIterator[Delivered]:
         """What arrives, until the connection breaks, which raises `BrokerLost`."""
         ...

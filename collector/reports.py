@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.wire.progress import Failure
 from agent.wire.vocabulary import SUCCESS_STATES, EndState, EnrollmentType, FailureKind
-from collector.attempts import AttemptView
+from collector.attempts import FAILURE_STATES, AttemptView
 
 DAY_MS = 24 * 60 * 60 * 1000
 RECENT_DAYS = 7
 SILENT_AFTER_MS = DAY_MS
 
-_NOT_RATED = frozenset({EndState.RESET, EndState.SUPERSEDED})
+NOT_RATED = frozenset({EndState.RESET, EndState.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many attempts are alike in all that the summary asks about them."""
+
+    enrollment_type: EnrollmentType | None
+    latest: bool
+    end_state: EndState | None
+    waits_on_error: bool
+    attempts: int
+    recent: int
+    """Of these, those that ended in the last 7 days."""
+    attempt_ms: int
+    """Attempt time of all of them together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +71,16 @@ class PlatformRow:
         return self.succeeded_attempt_ms / self.succeeded_attempts
 
 
-def overview(attempts: Iterable[AttemptView], registered: Collection[str]) -> Overview:
-    """Enrolled, in progress, pending and failed devices.
+def overview(tallies: Iterable[Tally], waiting: int) -> Overview:
+    """Enrolled, in progress, pending and failed devices; `waiting` are the registered ones without an attempt.
 
-    A device counts by its latest attempt. Pending are the registered devices without an attempt, and those whose
-    latest attempt was ended by a reset and that have not begun again.
+    A device counts by its latest attempt. Pending are those that wait, and those whose latest attempt was ended by a
+    reset and that have not begun again.
     """
     counts: Counter[str] = Counter()
-    seen: set[str] = set()
-    for view in attempts:
-        if view.latest:
-            seen.add(view.device)
-            counts[_standing(view)] += 1
-    waiting = sum(1 for device in registered if device not in seen)
+    for tally in tallies:
+        if tally.latest:
+            counts[_standing(tally)] += tally.attempts
     return Overview(
         enrolled=counts["enrolled"],
         in_progress=counts["in_progress"],
@@ -77,20 +89,14 @@ def overview(attempts: Iterable[AttemptView], registered: Collection[str]) -> Ov
     )
 
 
-def _standing(view: AttemptView) -> str:
-    if view.has_failed:
+def _standing(tally: Tally) -> str:
+    if tally.end_state is None:
+        return "failed" if tally.waits_on_error else "in_progress"
+    if tally.end_state in FAILURE_STATES:
         return "failed"
-    if view.end_state is None:
-        return "in_progress"
-    if view.end_state in SUCCESS_STATES:
-        return "enrolled" if view.enrollment_type is not None else "unknown"
+    if tally.end_state in SUCCESS_STATES:
+        return "enrolled" if tally.enrollment_type is not None else "unknown"
     return "pending"
-
-
-def active(attempts: Iterable[AttemptView]) -> list[AttemptView]:
-    """The latest attempts that are in progress, the most recently begun first."""
-    rows = [v for v in attempts if v.latest and v.end_state is None and not v.has_failed]
-    return sorted(rows, key=lambda v: (-v.first_order, v.device))
 
 
 def is_silent(view: AttemptView, now_ms: int) -> bool:
@@ -98,55 +104,42 @@ def is_silent(view: AttemptView, now_ms: int) -> bool:
     return view.end_state is None and now_ms - view.updated_ms > SILENT_AFTER_MS
 
 
-def platforms(attempts: Iterable[AttemptView], now_ms: int) -> list[PlatformRow]:
-    """One row for each enrollment type, in the page's order, the empty ones included."""
-    by_type: dict[EnrollmentType, list[AttemptView]] = {t: [] for t in EnrollmentType}
-    for view in attempts:
-        if view.enrollment_type is not None:
-            by_type[view.enrollment_type].append(view)
-    return [_platform(t, views, now_ms) for t, views in by_type.items()]
+def platforms(tallies: Sequence[Tally], wanted: Sequence[EnrollmentType] = ()) -> list[PlatformRow]:
+    """One row for each enrollment type, in the page's order, the empty ones included; only the wanted ones if any are."""
+    return [
+        _platform(one, [t for t in tallies if t.enrollment_type is one])
+        for one in EnrollmentType
+        if not wanted or one in wanted
+    ]
 
 
-def _platform(
-    enrollment_type: EnrollmentType, views: Sequence[AttemptView], now_ms: int
-) -> PlatformRow:
-    successes = [v for v in views if v.end_state in SUCCESS_STATES]
-    enrolled = [v for v in successes if v.latest]
-    since_ms = now_ms - RECENT_DAYS * DAY_MS
+def _platform(enrollment_type: EnrollmentType, tallies: Sequence[Tally]) -> PlatformRow:
+    ended = [t for t in tallies if t.end_state is not None]
+    successes = [t for t in ended if t.end_state in SUCCESS_STATES]
     return PlatformRow(
         enrollment_type=enrollment_type,
-        total=len(enrolled),
-        recent=sum(1 for v in enrolled if (v.ended_ms or 0) > since_ms),
-        succeeded_attempts=len(successes),
-        rated_attempts=sum(1 for v in views if v.end_state and v.end_state not in _NOT_RATED),
-        succeeded_attempt_ms=sum(v.attempt_ms for v in successes),
+        total=sum(t.attempts for t in successes if t.latest),
+        recent=sum(t.recent for t in successes if t.latest),
+        succeeded_attempts=sum(t.attempts for t in successes),
+        rated_attempts=sum(t.attempts for t in ended if t.end_state not in NOT_RATED),
+        succeeded_attempt_ms=sum(t.attempt_ms for t in successes),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class FailureRow:
-    """One recent failure."""
+class ReasonCount:
+    """How many failed attempts ended alike, with failures of one kind; None where no report carried a failure."""
 
-    view: AttemptView
-    failure: Failure
-    age_ms: int
-
-
-def failures(attempts: Iterable[AttemptView], now_ms: int, *, limit: int) -> list[FailureRow]:
-    """The devices that have failed now, the most recent first: those that the overview counts as failed."""
-    failed = [v for v in attempts if v.latest and v.has_failed]
-    failed.sort(key=lambda v: (-v.failed_ms, v.device))
-    return [FailureRow(v, failure_of(v), max(0, now_ms - v.failed_ms)) for v in failed[:limit]]
+    kind: FailureKind | None
+    end_state: EndState | None
+    attempts: int
 
 
-def common_reasons(
-    attempts: Iterable[AttemptView], now_ms: int, *, window_days: int
-) -> list[tuple[FailureKind, int]]:
-    """How often attempts failed in the window, by reason, the most frequent first; every attempt counts."""
-    since_ms = now_ms - window_days * DAY_MS
-    counts = Counter(
-        failure_of(v).kind for v in attempts if v.has_failed and v.failed_ms > since_ms
-    )
+def common_reasons(counted: Iterable[ReasonCount]) -> list[tuple[FailureKind, int]]:
+    """How often attempts failed, by reason, the most frequent first."""
+    counts: Counter[FailureKind] = Counter()
+    for one in counted:
+        counts[one.kind or _kind_without_words(one.end_state)] += one.attempts
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0].value))
 
 
@@ -154,6 +147,10 @@ def failure_of(view: AttemptView) -> Failure:
     """The failure of an attempt that has failed; one made from the end state when no report carried any."""
     if view.failure is not None:
         return view.failure
-    timed_out = view.end_state is EndState.TIMED_OUT
-    kind = FailureKind.SETUP_TIMED_OUT if timed_out else FailureKind.STEP_FAILED
+    kind = _kind_without_words(view.end_state)
     return Failure(kind=kind, code=kind.value, person=kind.label, engineer=kind.label)
+
+
+def _kind_without_words(end_state: EndState | None) -> FailureKind:
+    timed_out = end_state is EndState.TIMED_OUT
+    return FailureKind.SETUP_TIMED_OUT if timed_out else FailureKind.STEP_FAILED

@@ -1,4 +1,7 @@
-"""The tables of the store; events are what happened, everything marked as derived can be folded from them again."""
+"""The tables of the store; events are what happened, everything marked as derived can be folded from them again.
+
+A change here needs a revision in `collector/migrations/versions`; a test says what is still missing there.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -20,7 +24,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""What the table `store` says, for programs from before there were revisions, which refuse all but 1."""
+
+REVISION: Final = "v003"
+"""The newest of `collector/migrations/versions`, which makes exactly the tables below."""
 
 METADATA: Final = MetaData()
 
@@ -42,8 +50,18 @@ PARTITIONS: Final = Table(
     METADATA,
     Column("partition", String(1), primary_key=True),
     Column("term", BigInteger, nullable=False),
+    Column("owner", _Name),
+    Column("expires_ms", BigInteger, nullable=False, server_default="0"),
 )
-"""The term of each partition's present owner; a commit of an older term fails."""
+"""The lease of each partition: a commit of an older term fails, an expired lease is free. By the database's clock."""
+
+COLLECTORS: Final = Table(
+    "collectors",
+    METADATA,
+    Column("owner", _Name, primary_key=True),
+    Column("expires_ms", BigInteger, nullable=False),
+)
+"""The collectors that share the partitions, each until it was not heard of for the length of a lease."""
 
 STREAMS: Final = Table(
     "streams",
@@ -134,9 +152,38 @@ ATTEMPTS: Final = Table(
     Column("section", String(64)),
     Column("action_name", _Name),
     Column("user_action", _Name),
+    Column("screen", _Name),
     Index("latest_attempts", "device", "latest"),
 )
 """Derived from events. `user_key` is the user's name without regard to case."""
+
+
+def _attempts_where(name: str, columns: tuple[str, ...], which: ColumnElement[bool]) -> None:
+    """An index that an attempt stands in only while it is asked for by it, so that taking reports in stays cheap."""
+    Index(
+        name,
+        *(ATTEMPTS.c[column] for column in columns),
+        sqlite_where=which,
+        postgresql_where=which,
+    )
+
+
+_attempts_where("open_attempts", ("first_order",), ATTEMPTS.c.end_state.is_(None))
+_attempts_where(
+    "ended_attempts",
+    ("enrollment_type", "latest", "end_state", "ended_ms", "attempt_ms"),
+    ATTEMPTS.c.ended_ms.is_not(None),
+)
+_attempts_where(
+    "failed_attempts",
+    ("ended_ms",),
+    ATTEMPTS.c.end_state.in_(("abandoned", "failed", "refused", "timed_out")),
+)
+_attempts_where(
+    "portal_attempts",
+    ("begun_ms",),
+    ATTEMPTS.c.enrollment_type.in_(("ios", "android_enterprise")),
+)
 
 PRESENCE: Final = Table(
     "presence",
@@ -240,5 +287,86 @@ ENROLLED_BEFORE: Final = Table(
 )
 """Enrollments from before this store; a stored success counts before them."""
 
+TOKENS: Final = Table(
+    "tokens",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("name", _Name, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+)
+"""What opens the API, beside the token file. `digest` is SHA-256 of the token, which itself is kept nowhere."""
+
 USERS: Final = Table("users", METADATA, Column("user_key", _Name, primary_key=True))
 """One row for each user who applied: what admission locks."""
+
+STUCK: Final = Table(
+    "stuck",
+    METADATA,
+    Column("device", _Name, primary_key=True),
+    Column("attempt", _Name, primary_key=True),
+    Column("item", _Name, primary_key=True),
+    Column("try", Integer, primary_key=True),
+    Column("name", _Name, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("running_ms", BigInteger, nullable=False),
+    Column("limit_ms", BigInteger, nullable=False),
+    Column("basis", String(16), nullable=False),
+    Column("observations", BigInteger, nullable=False),
+)
+"""The items that are stuck now; a row goes when its item moves on. Derived from events."""
+
+POSITIONS: Final = Table(
+    "positions",
+    METADATA,
+    Column("reader", String(32), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+"""Up to which event each reader of the store has come."""
+
+WEBHOOKS: Final = Table(
+    "webhooks",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("kinds", JSON, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("allow_private", Boolean, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("busy_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("failing_since_ms", BigInteger),
+    Column("last_problem", Text),
+    Column("delivered", BigInteger, nullable=False, server_default="0"),
+)
+"""Who is told what; the secret signs and can't be kept as a hash. `busy_until_ms`: somebody delivers until then."""
+
+WEBHOOK_QUEUE: Final = Table(
+    "webhook_queue",
+    METADATA,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("webhook", String(64), nullable=False),
+    Column("message", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_ms", BigInteger, nullable=False),
+    Column("given_up_ms", BigInteger),
+    Column("problem", Text),
+    Index("webhook_queue_of", "webhook", "given_up_ms", "id"),
+)
+"""What is still to be delivered, in the order of each webhook, and the newest that were given up."""
+
+REMOVALS: Final = Table(
+    "removals",
+    METADATA,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("ended_before_ms", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("reports", BigInteger, nullable=False),
+)
+"""What retention removed, run by run."""

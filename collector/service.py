@@ -21,12 +21,16 @@ from agent.wire.messages import Status
 from collector.api import Services, make_app
 from collector.clock import ScaledClock
 from collector.commands import CommandRow, Commands
+from collector.data_directory import DataInUse, collector_id
 from collector.desk import Desk
 from collector.inbound import Inbound
 from collector.janitor import CLEAR_AFTER_HOURS, HOUR_MS
 from collector.keys import Signer, load_or_make, load_or_make_token
+from collector.leases import LEASE_MS, Leases
+from collector.listening import CannotListen, TlsFiles, check_host, listen, url_of
 from collector.metrics import Metrics
 from collector.mqtt import BrokerAddress, MqttBroker
+from collector.operations import Operations
 from collector.ports import Broker, BrokerLost, BrokerRefused
 from collector.setup import Setup
 from collector.store import Store
@@ -57,6 +61,12 @@ class ServeSettings:
     setup: Setup | None = None
     speed: float = 1.0
     clear_after_hours: int = CLEAR_AFTER_HOURS
+    lease_ms: int = LEASE_MS
+    tls: TlsFiles | None = None
+    allow_plain_http: bool = False
+    """Send tokens in the clear over an address that other machines reach."""
+    keep_days: int | None = None
+    """How long the reports of ended attempts are kept; None keeps them for good."""
 
 
 def database_url(data: Path) -> str:
@@ -106,22 +116,38 @@ async def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> Non
         StoreFailed: the store can't be opened.
         KeyRefused: the signing key can't be read.
     """
+    try:
+        check_host(settings.host, settings.tls, allow_plain_http=settings.allow_plain_http)
+    except CannotListen as refused:
+        raise CannotServe(str(refused)) from None
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = load_or_make(settings.data / "keys")
     token = load_or_make_token(settings.data / "token", secrets.token_urlsafe(32))
-    listener = _listen(settings.host, settings.port)
     async with AsyncExitStack() as stack:
+        name = stack.enter_context(_alone(settings.data))
+        listener = _listener(settings)
         stack.callback(listener.close)
         wall = ScaledClock()
         url = settings.database or database_url(settings.data)
         store = Store(url, now_ms=wall.now_ms())
         stack.callback(store.close)
-        await _run(settings, store, signer, token, listener, on_ready)
+        leases = Leases(store.database, name, settings.lease_ms)
+        await _run(settings, store, leases, signer, token, listener, on_ready)
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[str]:
+    try:
+        with collector_id(data) as name:
+            yield name
+    except DataInUse as in_use:
+        raise CannotServe(str(in_use)) from None
 
 
 async def _run(
     settings: ServeSettings,
     store: Store,
+    leases: Leases,
     signer: Signer,
     token: str,
     listener: socket.socket,
@@ -145,7 +171,8 @@ async def _run(
     subscriber = Subscriber(
         tenant=settings.tenant,
         store=store.id,
-        terms=store.claim(),
+        leases=leases,
+        terms=leases.tend({}).taken,
         broker=broker,
         inbound=inbound,
         metrics=metrics,
@@ -162,15 +189,22 @@ async def _run(
         token=token,
         speed=settings.speed,
     )
+    operations = Operations(store.database, clock, metrics, keep_days=settings.keep_days)
+    app = make_app(given)
+    app.state.operations = operations
     config = uvicorn.Config(
-        make_app(given),
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",
         # A screen is watched for as long as somebody looks; nobody waits for that to end.
         timeout_graceful_shutdown=2,
+        # What runs where is nobody's business who has no token.
+        server_header=False,
+        **({} if settings.tls is None else settings.tls.server_options),
     )
-    await _together(_Server(config), listener, subscriber, on_ready)
+    url = url_of(listener, settings.tls)
+    await _together(_Server(config), listener, subscriber, operations, url, on_ready)
 
 
 async def _try_account(broker: Broker, address: BrokerAddress) -> None:
@@ -192,20 +226,22 @@ async def _together(
     server: _Server,
     listener: socket.socket,
     subscriber: Subscriber,
+    operations: Operations,
+    url: str,
     on_ready: Callable[[str], None],
 ) -> None:
     stopped = _stop_on_signals()
     tasks = {
         asyncio.create_task(server.serve([listener]), name="api"),
         asyncio.create_task(subscriber.run(), name="subscriber"),
+        asyncio.create_task(operations.run(), name="operations"),
         asyncio.create_task(stopped.wait(), name="stopped"),
     }
     ready = asyncio.create_task(subscriber.ready(), name="ready")
     try:
         await asyncio.wait({*tasks, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            host, port = listener.getsockname()[:2]
-            on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            on_ready(url)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
@@ -228,16 +264,8 @@ def _stop_on_signals() -> asyncio.Event:
     return stopped
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def _listener(settings: ServeSettings) -> socket.socket:
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise CannotServe(
-            f"can't listen on {host}:{port} ({error.strerror}); choose another --port, or 0 for a free one"
-        ) from None
-    listener.listen(128)
-    return listener
+        return listen(settings.host, settings.port)
+    except CannotListen as refused:
+        raise CannotServe(str(refused)) from None

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -80,13 +81,15 @@ class ProfileEntry(Strict):
     default: bool = False
     """The profile of every device that no other one is assigned to; its priority does not count."""
 
-    @field_validator("blocking_apps")
+    @field_validator("blocking_apps", "graph")
     @classmethod
-    def _as_a_profile_has_them(cls, value: BlockingApps) -> BlockingApps:
+    def _as_a_profile_has_it(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None, "a field has a name"
         try:
-            return EspProfile(id="any", name="any", blocking_apps=value).blocking_apps
+            made = EspProfile(**{"id": "any", "name": "any", info.field_name: value})
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return getattr(made, info.field_name)
 
     @property
     def profile(self) -> EspProfile:

@@ -4,177 +4,59 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, tuple_
 
-from agent.wire.codec import JsonCodec
-from agent.wire.events import AttemptStarted, CommandAnswered, Report
 from agent.wire.messages import Presence
-from agent.wire.topics import PARTITIONS as ALL_PARTITIONS
 from collector import precedence, schema
 from collector.attempts import Attempts, AttemptView, StoredReport
-from collector.database import Database, StoreFailed, upsert
-from collector.intake import (
-    Accepted,
-    Decision,
-    Duplicate,
-    Fork,
-    Gap,
-    Incoming,
-    Loss,
-    Readable,
-    Refused,
-    SetAside,
-    StreamRow,
-    Unreadable,
-    fold,
-)
+from collector.columns import stored_report, view_of
+from collector.commit import commit, load_streams, save_views
+from collector.database import Database, upsert
+from collector.intake import Loss, StreamRow
 from collector.janitor import Leftover
+from collector.memory import Memory
+from collector.migrating import migrate
+from collector.records import Arrival, Committed, Key, LossRow, RefusedPayload, StoredRow
 
 SET_ASIDE_MAX: Final = 1_000
 PAYLOAD_HEAD_BYTES: Final = 1_024
-# SQLite binds at most 32,766 values in one statement.
-_CHUNK: Final = 5_000
-
-# The attempts table has a column for each field of the view, under the same name.
-_VIEW: Final[TypeAdapter[AttemptView]] = TypeAdapter(AttemptView)
-REPORT_CODEC: Final[JsonCodec[Report]] = JsonCodec(Report)
-
-Key = tuple[str, str]
-"""Device and stream, or device and attempt."""
-
-
-class TermLost(Exception):
-    """Another collector owns the partition now; what was about to be committed was not."""
-
-    def __init__(self, partition: str) -> None:
-        super().__init__(f"partition {partition} has another owner now")
-        self.partition = partition
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One report as it arrived at the owner of its partition."""
-
-    partition: str
-    term: int
-    incoming: Incoming
-
-    @property
-    def key(self) -> Key:
-        """Device and stream."""
-        match self.incoming:
-            case Readable(event=event):
-                return (event.device, event.stream)
-            case Unreadable(envelope=envelope):
-                return (envelope.device, envelope.stream)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedPayload:
-    """One payload that no stream could be asked about."""
-
-    topic: str
-    refused: Refused
-    payload_bytes: int
-    payload_head: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What one commit did. `rows` are the streams to acknowledge, duplicates and gaps included."""
-
-    rows: dict[Key, StreamRow]
-    decisions: tuple[Decision, ...]
-    started: tuple[Key, ...]
-    """Device and attempt of each attempt that asks to be admitted."""
-    answered: tuple[tuple[str, str], ...]
-    """Device and id of each command that was answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """One stored report, for the audit. `times` is how often it is stored."""
-
-    device: str
-    stream: str
-    seq: int
-    digest: str
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
-class LossRow:
-    """A recorded loss, for the audit and for people."""
-
-    device: str
-    stream: str
-    loss: Loss
-    recorded_ms: int
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction gathers before it writes."""
-
-    rows: dict[Key, StreamRow]
-    ids: dict[Key, int]
-    events: list[dict[str, Any]] = field(default_factory=list)
-    losses: list[dict[str, Any]] = field(default_factory=list)
-    reports: list[tuple[str, str, Report]] = field(default_factory=list)
 
 
 class Store:
     """Every method is one transaction and may be called from any thread."""
 
     def __init__(self, url: str, *, now_ms: int) -> None:
-        """Open the store, or make it.
+        """Open the store; make or upgrade its tables where that is needed.
 
         Raises:
-            StoreFailed: it can't be opened, or was made by a version that this one does not know.
+            StoreFailed: it can't be opened, or was made by a newer version of this program.
         """
         self.database = Database(url)
+        self._memory = Memory()
         try:
-            self.id, self.made_ms = self._open(now_ms)
+            migrate(self.database)
+            self.id, self.made_ms = self._identity(now_ms)
         except BaseException:
             self.database.close()
             raise
 
-    def _open(self, now_ms: int) -> tuple[str, int]:
+    def _identity(self, now_ms: int) -> tuple[str, int]:
         with self.database.writing() as connection:
-            schema.METADATA.create_all(connection)
+            self.database.queue_up(connection, "store")
             row = connection.execute(select(schema.STORE)).first()
-            if row is None:
-                store_id = str(uuid.uuid4())
-                connection.execute(
-                    insert(schema.STORE).values(id=store_id, version=schema.VERSION, made_ms=now_ms)
-                )
-                return store_id, now_ms
-        if row.version != schema.VERSION:
-            raise StoreFailed(
-                f"the store at {self.database.shown_url} has version {row.version} and this program knows "
-                f"{schema.VERSION}; run the program that made it, or begin with an empty data directory"
-            )
-        return row.id, row.made_ms
+            if row is not None:
+                return row.id, row.made_ms
+            store_id = str(uuid.uuid4())
+            values = {"id": store_id, "version": schema.VERSION, "made_ms": now_ms}
+            connection.execute(insert(schema.STORE).values(values))
+            return store_id, now_ms
 
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
-
-    # Terms
-
-    def claim(self, partitions: Iterable[str] = ALL_PARTITIONS) -> dict[str, int]:
-        """Own these partitions from now on: each gets a new term, and commits of older terms fail."""
-        names = tuple(partitions)
-        table = schema.PARTITIONS
-        with self.database.writing() as connection:
-            upsert(connection, table, [{"partition": p, "term": 1} for p in names], add="term")
-            found = connection.execute(select(table).where(table.c.partition.in_(names)))
-            return {row.partition: row.term for row in found}
 
     def term(self, partition: str) -> int:
         """The term of the partition's present owner; 0 when it never had one."""
@@ -192,59 +74,14 @@ class Store:
             TermLost: a partition has another owner; nothing is stored.
             StoreFailed: the database failed; nothing is stored.
         """
-        with self.database.writing() as connection:
-            _hold_terms(connection, {a.partition: a.term for a in arrivals})
-            keys = dict.fromkeys(a.key for a in arrivals)
-            before, ids = _load_streams(connection, keys)
-            batch = _Batch(rows=dict(before), ids=ids)
-            decisions = [self._decide(connection, batch, a, now_ms) for a in arrivals]
-            _advance(connection, batch, before)
-            orders = _insert_events(connection, batch.events)
-            if batch.losses:
-                connection.execute(insert(schema.LOSSES), batch.losses)
-            self._fold_attempts(connection, batch, orders, now_ms)
-            answered = _answer_commands(connection, batch)
-        return Committed(
-            rows=batch.rows,
-            decisions=tuple(decisions),
-            started=tuple(
-                (device, report.attempt)
-                for device, _stream, report in batch.reports
-                if isinstance(report.body, AttemptStarted)
-            ),
-            answered=answered,
-        )
-
-    def _decide(
-        self, connection: Connection, batch: _Batch, arrival: Arrival, now_ms: int
-    ) -> Decision:
-        key = arrival.key
-        decision = fold(batch.rows[key], arrival.incoming)
-        batch.rows[key] = decision.row
-        if key not in batch.ids and isinstance(decision, (Accepted, SetAside)):
-            batch.ids[key] = _new_stream(connection, key)
-        match decision:
-            case Accepted(event=event, digest=content, loss=loss):
-                losses = () if loss is None else (loss,)
-                batch.events.append(_event_values(batch.ids[key], arrival, content, now_ms))
-                batch.reports.append((event.device, event.stream, event.report))
-            case SetAside(losses=losses):
-                pass
-            case Duplicate() | Gap() | Fork():
-                losses = ()
-        batch.losses += [_loss_values(batch.ids[key], loss, now_ms) for loss in losses]
-        return decision
-
-    def _fold_attempts(
-        self, connection: Connection, batch: _Batch, orders: Sequence[int], now_ms: int
-    ) -> None:
-        if not batch.reports:
-            return
-        keys = {(device, report.attempt) for device, _stream, report in batch.reports}
-        attempts = Attempts.of(_load_views(connection, keys))
-        for order, (device, stream, report) in zip(orders, batch.reports, strict=True):
-            attempts.apply(StoredReport(order, device, stream, now_ms, report))
-        _save_views(connection, attempts)
+        try:
+            with self.database.writing() as connection:
+                committed, remember = commit(connection, arrivals, now_ms, self._memory)
+        except BaseException:
+            self._memory.forget({arrival.partition for arrival in arrivals})
+            raise
+        remember()
+        return committed
 
     def record_refusals(self, refused: Sequence[RefusedPayload], now_ms: int) -> None:
         """Count refused payloads by reason and keep the beginnings of the newest."""
@@ -279,15 +116,40 @@ class Store:
         """
         if not presences:
             return []
+        table = schema.PRESENCE
+        devices = sorted({presence.device for presence in presences})
+        query = select(table.c.device, table.c.stream, table.c.session)
+        newest: dict[Key, Presence] = {}
+        counting = []
         with self.database.writing() as connection:
-            return [p for p in presences if _keep_presence(connection, p, now_ms)]
+            found = connection.execute(query.where(table.c.device.in_(devices)))
+            sessions: dict[Key, int] = {(row.device, row.stream): row.session for row in found}
+            for presence in presences:
+                key = (presence.device, presence.stream)
+                if precedence.counts(presence.session, sessions.get(key)):
+                    sessions[key] = presence.session
+                    newest[key] = presence
+                    counting.append(presence)
+            values = [
+                {
+                    "device": presence.device,
+                    "stream": presence.stream,
+                    "session": presence.session,
+                    "state": presence.state,
+                    "seen_ms": now_ms,
+                }
+                for _key, presence in sorted(newest.items())
+            ]
+            # Another collector may have heard of a newer session since the look above.
+            upsert(connection, table, values, newest="session")
+        return counting
 
     # Looking
 
     def stream(self, device: str, stream: str) -> StreamRow:
         """How far one stream is stored; a row that says 0 when nothing is."""
         with self.database.reading() as connection:
-            rows, _ids = _load_streams(connection, {(device, stream): None})
+            rows, _ids = load_streams(connection, [(device, stream)])
         return rows[device, stream]
 
     def attempts(self) -> list[AttemptView]:
@@ -295,21 +157,21 @@ class Store:
         table = schema.ATTEMPTS
         with self.database.reading() as connection:
             found = connection.execute(select(table).order_by(table.c.first_order)).mappings()
-            return [_view(row) for row in found]
+            return [view_of(row) for row in found]
 
     def open_attempts(self) -> list[AttemptView]:
         """The attempts that have not ended, in the order of their first reports."""
         table = schema.ATTEMPTS
         query = select(table).where(table.c.end_state.is_(None)).order_by(table.c.first_order)
         with self.database.reading() as connection:
-            return [_view(row) for row in connection.execute(query).mappings()]
+            return [view_of(row) for row in connection.execute(query).mappings()]
 
     def device_attempts(self, device: str) -> list[AttemptView]:
         """The attempts of one device, the first one first."""
         table = schema.ATTEMPTS
         query = select(table).where(table.c.device == device).order_by(table.c.first_order)
         with self.database.reading() as connection:
-            return [_view(row) for row in connection.execute(query).mappings()]
+            return [view_of(row) for row in connection.execute(query).mappings()]
 
     def device_reports(
         self, device: str, *, limit: int, before_order: int | None = None
@@ -327,7 +189,7 @@ class Store:
             query = query.where(events.c.id < before_order)
         with self.database.reading() as connection:
             return [
-                (row["seq"], _stored_report(row)) for row in connection.execute(query).mappings()
+                (row["seq"], stored_report(row)) for row in connection.execute(query).mappings()
             ]
 
     def device_presence(self, device: str) -> tuple[str, int] | None:
@@ -367,6 +229,17 @@ class Store:
                 # Of a device with several streams the newest word counts.
                 *_, newest = rows
                 yield Leftover(device, ended_ms, newest.state)
+
+    def waiting_commands(self, wall_ms: int) -> dict[str, str]:
+        """The commands that no device has answered yet: their ids, each with its device."""
+        table = schema.COMMANDS
+        query = (
+            select(table.c.id, table.c.device)
+            .where(table.c.executed.is_(None), table.c.expires_ms > wall_ms)
+            .order_by(table.c.issued_ms, table.c.id)
+        )
+        with self.database.reading() as connection:
+            return {row.id: row.device for row in connection.execute(query)}
 
     def record_cleared(self, devices: Iterable[str], cleared_ms: int) -> None:
         """The broker has nothing of these devices any more."""
@@ -433,147 +306,36 @@ class Store:
         query = (
             select(events, streams.c.stream)
             .join(streams, streams.c.id == events.c.stream_id)
+            .where(
+                tuple_(events.c.device, events.c.attempt).not_in(
+                    select(schema.ATTEMPTS.c.device, schema.ATTEMPTS.c.attempt).where(let_go())
+                )
+            )
             .order_by(events.c.id)
         )
         attempts = Attempts()
         with self.database.reading() as connection:
             for row in connection.execute(query).yield_per(1_000).mappings():
-                attempts.apply(_stored_report(row))
+                attempts.apply(stored_report(row))
         return attempts.all()
 
     def rebuild(self) -> int:
-        """Replace the attempts table by a fresh fold of the events; returns how many attempts there are."""
+        """Replace the attempts table by a fresh fold of the events; returns how many attempts were folded.
+
+        Attempts whose reports retention let go stay as they are.
+        """
         fresh = Attempts.of(self.derive())
         fresh.changed.update((v.device, v.attempt) for v in fresh.all())
+        self._memory.forget_all()
         with self.database.writing() as connection:
-            connection.execute(delete(schema.ATTEMPTS))
-            _save_views(connection, fresh)
+            connection.execute(delete(schema.ATTEMPTS).where(~let_go()))
+            save_views(connection, fresh)
         return len(fresh.all())
 
 
-def _keep_presence(connection: Connection, presence: Presence, now_ms: int) -> bool:
-    table = schema.PRESENCE
-    mine = (table.c.device == presence.device, table.c.stream == presence.stream)
-    known = connection.execute(select(table.c.session).where(*mine)).scalar()
-    if not precedence.counts(presence.session, known):
-        return False
-    values = {
-        "device": presence.device,
-        "stream": presence.stream,
-        "session": presence.session,
-        "state": presence.state,
-        "seen_ms": now_ms,
-    }
-    upsert(connection, table, [values])
-    return True
-
-
-def _hold_terms(connection: Connection, terms: Mapping[str, int]) -> None:
-    table = schema.PARTITIONS
-    query = select(table).where(table.c.partition.in_(list(terms))).with_for_update(read=True)
-    current = {row.partition: row.term for row in connection.execute(query)}
-    for partition, term in terms.items():
-        if not precedence.may_commit(term, current.get(partition)):
-            raise TermLost(partition)
-
-
-def _chunks(keys: Iterable[Key]) -> Iterator[list[Key]]:
-    every = list(keys)
-    for start in range(0, len(every), _CHUNK):
-        yield every[start : start + _CHUNK]
-
-
-def _load_streams(
-    connection: Connection, keys: Mapping[Key, None]
-) -> tuple[dict[Key, StreamRow], dict[Key, int]]:
-    table = schema.STREAMS
-    rows = {key: StreamRow(*key) for key in keys}
-    ids: dict[Key, int] = {}
-    for chunk in _chunks(keys):
-        wanted = tuple_(table.c.device, table.c.stream).in_(chunk)
-        for row in connection.execute(select(table).where(wanted)):
-            key = (row.device, row.stream)
-            rows[key] = StreamRow(*key, last_seq=row.last_seq, last_digest=row.last_digest)
-            ids[key] = row.id
-    return rows, ids
-
-
-def _new_stream(connection: Connection, key: Key) -> int:
-    device, stream = key
-    made = connection.execute(
-        insert(schema.STREAMS).values(device=device, stream=stream, last_seq=0, last_digest="")
-    )
-    inserted = made.inserted_primary_key
-    assert inserted is not None, "the database numbers streams"
-    return int(inserted[0])
-
-
-_ADVANCE: Final = (
-    update(schema.STREAMS)
-    .where(
-        schema.STREAMS.c.id == bindparam("moved"),
-        schema.STREAMS.c.last_seq == bindparam("was"),
-    )
-    .values(last_seq=bindparam("last_seq"), last_digest=bindparam("last_digest"))
-)
-
-
-def _advance(connection: Connection, batch: _Batch, before: Mapping[Key, StreamRow]) -> None:
-    """Move the streams on, each only from where it was read to be."""
-    moves = [
-        {
-            "moved": batch.ids[key],
-            "was": before[key].last_seq,
-            "last_seq": row.last_seq,
-            "last_digest": row.last_digest,
-        }
-        for key, row in batch.rows.items()
-        if row != before[key]
-    ]
-    if not moves:
-        return
-    if connection.dialect.supports_sane_multi_rowcount:
-        moved = connection.execute(_ADVANCE, moves).rowcount
-    else:
-        moved = sum(connection.execute(_ADVANCE, move).rowcount for move in moves)
-    if moved != len(moves):
-        raise StoreFailed("a stream was moved by somebody else meanwhile")
-
-
-def _event_values(stream_id: int, arrival: Arrival, content: str, now_ms: int) -> dict[str, Any]:
-    assert isinstance(arrival.incoming, Readable), "only a readable event is stored"
-    event = arrival.incoming.event
-    report = event.report
-    return {
-        "stream_id": stream_id,
-        "seq": event.seq,
-        "device": event.device,
-        "attempt": report.attempt,
-        "received_ms": now_ms,
-        "attempt_ms": report.attempt_ms,
-        "kind": report.body.kind,
-        "digest": content,
-        "report": REPORT_CODEC.dumps(report).decode(),
-    }
-
-
-def _insert_events(connection: Connection, events: list[dict[str, Any]]) -> list[int]:
-    """The ids of the inserted events, in the same order."""
-    if not events:
-        return []
-    table = schema.EVENTS
-    statement = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-    return list(connection.execute(statement, events).scalars())
-
-
-def _loss_values(stream_id: int, loss: Loss, now_ms: int) -> dict[str, Any]:
-    return {
-        "stream_id": stream_id,
-        "first_seq": loss.first_seq,
-        "last_seq": loss.last_seq,
-        "cause": loss.cause,
-        "recorded_ms": now_ms,
-    }
+def let_go() -> ColumnElement[bool]:
+    """Attempts whose first report retention let go: what came later, if anything, does not say what they were."""
+    return ~exists().where(schema.EVENTS.c.id == schema.ATTEMPTS.c.first_order)
 
 
 def _loss_row(row: Mapping[Any, Any]) -> LossRow:
@@ -583,65 +345,3 @@ def _loss_row(row: Mapping[Any, Any]) -> LossRow:
         loss=Loss(row["first_seq"], row["last_seq"], row["cause"]),
         recorded_ms=row["recorded_ms"],
     )
-
-
-def _load_views(connection: Connection, keys: Iterable[Key]) -> Iterator[AttemptView]:
-    """The attempts named, with all open ones and the latest one of the same devices."""
-    table = schema.ATTEMPTS
-    every = list(keys)
-    devices = sorted({device for device, _attempt in every})
-    attempts = {attempt for _device, attempt in every}
-    for start in range(0, len(devices), _CHUNK):
-        query = select(table).where(table.c.device.in_(devices[start : start + _CHUNK]))
-        for row in connection.execute(query).mappings():
-            if row["latest"] or row["end_state"] is None or row["attempt"] in attempts:
-                yield _view(row)
-
-
-def _save_views(connection: Connection, attempts: Attempts) -> None:
-    values = []
-    for key in sorted(attempts.changed):
-        view = attempts.get(*key)
-        assert view is not None, "a changed attempt is among the attempts"
-        values.append(_view_values(view))
-    upsert(connection, schema.ATTEMPTS, values)
-
-
-def _view_values(view: AttemptView) -> dict[str, Any]:
-    return {**_VIEW.dump_python(view, mode="json"), "user_key": user_key(view.user)}
-
-
-def _view(row: Mapping[Any, Any]) -> AttemptView:
-    return _VIEW.validate_python(dict(row))
-
-
-def user_key(user: str | None) -> str | None:
-    """What two spellings of one user have in common."""
-    return None if user is None else user.casefold()
-
-
-def _stored_report(row: Mapping[Any, Any]) -> StoredReport:
-    return StoredReport(
-        order=row["id"],
-        device=row["device"],
-        stream=row["stream"],
-        received_ms=row["received_ms"],
-        report=REPORT_CODEC.loads(row["report"]),
-    )
-
-
-def _answer_commands(connection: Connection, batch: _Batch) -> tuple[tuple[str, str], ...]:
-    """The first answer to a command counts."""
-    table = schema.COMMANDS
-    answered = []
-    for device, _stream, report in batch.reports:
-        if isinstance(report.body, CommandAnswered):
-            body = report.body
-            connection.execute(
-                update(table)
-                .where(table.c.id == body.command, table.c.device == device)
-                .where(table.c.executed.is_(None))
-                .values(executed=body.executed, reason=body.reason)
-            )
-            answered.append((device, body.command))
-    return tuple(answered)

@@ -1,262 +1,38 @@
-"""The collector at the broker: one connection for each partition that it owns, one queue, one committer."""
+"""The collector at the broker: an owner for each partition that it holds a lease on, one queue, one committer."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
 import structlog
 
 from agent.core import link
-from agent.wire.codec import PayloadRefused, decode, encode
-from agent.wire.messages import CollectorState
-from agent.wire.topics import collector_filters, collector_topic, parse
 from collector.database import StoreFailed
 from collector.inbound import Inbound, Said, Taken
 from collector.janitor import CLEAR_AFTER_HOURS, HOUR_MS
+from collector.leases import Leases
 from collector.metrics import Metrics
-from collector.ports import Broker, BrokerLost, BrokerRefused, Connection, Delivered, Will
+from collector.partition import PartitionOwner
+from collector.ports import Broker
 
 LOG = structlog.get_logger("collector.subscriber")
 
 QUEUE_MAX: Final = 5_000
-BATCH_MAX: Final = 500
-PUBLISH_MAX: Final = 100
+BATCH_MAX: Final = 2_000
+GROUP_S: Final = 0.04
+"""How far apart commits begin while there is much to do: what a commit costs by itself is shared by all that is in it."""
 SWEEP_S: Final = 30.0
 CLEAN_S: Final = 300.0
 STORE_RETRY_S: Final = 1.0
+TENDS_PER_LEASE: Final = 4
+"""So often is a lease renewed within its term, so that one or two slow answers of the store lose nothing."""
 
 T = TypeVar("T")
-
-
-def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-class Voice:
-    """What one partition has to publish: at most one message a topic, the newest, for all of it is retained state."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, bytes] = {}
-        self._any = asyncio.Event()
-
-    def say(self, topic: str, payload: bytes) -> None:
-        """Publish this as soon as there is a connection."""
-        self._waiting.pop(topic, None)
-        self._waiting[topic] = payload
-        self._any.set()
-
-    def forget(self) -> None:
-        """Drop what waits: whoever returns says everything anew."""
-        self._waiting.clear()
-        self._any.clear()
-
-    async def speak(self, connection: Connection) -> None:
-        """Publish what waits, and what comes, until the connection breaks."""
-        while True:
-            await self._any.wait()
-            topics = list(self._waiting)[:PUBLISH_MAX]
-            batch = [(topic, self._waiting.pop(topic)) for topic in topics]
-            if not self._waiting:
-                self._any.clear()
-            await asyncio.gather(*(connection.publish(topic, data) for topic, data in batch))
-
-
-class PartitionOwner:
-    """One owned partition: keeps its connection, announces it, and hands what arrives to the queue."""
-
-    def __init__(
-        self,
-        *,
-        tenant: str,
-        partition: str,
-        store: str,
-        term: int,
-        broker: Broker,
-        queue: asyncio.Queue[Taken],
-        welcome: Callable[[str], object],
-        still_owns: Callable[[str, int], Awaitable[bool]],
-        metrics: Metrics,
-        limits: link.LinkLimits | None = None,
-    ) -> None:
-        self.partition = partition
-        self.term = term
-        self.voice = Voice()
-        self.online = asyncio.Event()
-        self._tenant = tenant
-        self._store = store
-        self._broker = broker
-        self._queue = queue
-        self._welcome = welcome
-        self._still_owns = still_owns
-        self._connection: Connection | None = None
-        self._metrics = metrics
-        self._link = link.Link(limits=limits)
-        self._topic = str(collector_topic(tenant, partition))
-        self._deposed = asyncio.Event()
-        self._complained = False
-
-    @property
-    def problem(self) -> str:
-        """One sentence on why there is no connection; empty while there is one."""
-        return (
-            "another collector owns the partition" if self._deposed.is_set() else self._link.problem
-        )
-
-    @property
-    def is_deposed(self) -> bool:
-        """True once another collector owns the partition."""
-        return self._deposed.is_set()
-
-    def depose(self) -> None:
-        """Another collector owns the partition now; this one says no more."""
-        self._deposed.set()
-
-    async def publish(self, topic: str, payload: bytes) -> bool:
-        """Publish now; False when that was not possible."""
-        try:
-            if self._connection is not None:
-                await self._connection.publish(topic, payload)
-                return True
-        except BrokerLost as error:
-            LOG.info("not published", topic=topic, problem=str(error))
-        return False
-
-    async def run(self) -> None:
-        """Stay connected until the task is cancelled or the partition has another owner."""
-        self._feed(link.Started())
-        while await self._is_owner():
-            try:
-                await self._session()
-            except BrokerLost as error:
-                self._feed(link.ConnectionLost(str(error), random.random()))
-            except BrokerRefused as error:
-                self._feed(link.ConnectionRefused(str(error), random.random()))
-            if not self._deposed.is_set():
-                self._complain()
-                await self._wait()
-
-    def _feed(self, event: link.Event) -> None:
-        self._link.handle(event, _now_ms())
-
-    def _complain(self) -> None:
-        """One line for a trouble, however often it is tried again."""
-        if not self._complained:
-            LOG.warning("no connection", partition=self.partition, problem=self._link.problem)
-        self._complained = True
-
-    async def _wait(self) -> None:
-        deadline_ms = self._link.next_deadline_ms()
-        assert deadline_ms is not None, "a link without a connection knows when to try again"
-        with suppress(TimeoutError):
-            await asyncio.wait_for(
-                self._deposed.wait(), timeout=max(0, deadline_ms - _now_ms()) / 1000
-            )
-        self._feed(link.DeadlinePassed(random.random()))
-
-    async def _is_owner(self) -> bool:
-        """Asked before every connection: two that both believe to be the owner would end each other's sessions."""
-        if not self._deposed.is_set() and not await self._still_owns(self.partition, self.term):
-            self.depose()
-        return not self._deposed.is_set()
-
-    async def _session(self) -> None:
-        will = Will(self._topic, self._state("offline"))
-        client_id = f"esp-collector-{self._tenant}-{self.partition}"
-        async with self._broker.connect(client_id, will) as connection:
-            # Whoever hears "online" may send at once, so the subscription comes first.
-            await connection.subscribe(collector_filters(self._tenant, self.partition))
-            self.voice.forget()
-            await connection.publish(self._topic, self._state("online"))
-            self._feed(link.ConnectionOpened())
-            self._connection = connection
-            self._complained = False
-            self.online.set()
-            self._metrics.partitions_online.inc()
-            try:
-                await self._serve(connection)
-            finally:
-                self._connection = None
-                self.online.clear()
-                self._metrics.partitions_online.dec()
-
-    async def _serve(self, connection: Connection) -> None:
-        tasks = [
-            asyncio.create_task(self._listen(connection), name=f"listen-{self.partition}"),
-            asyncio.create_task(self.voice.speak(connection), name=f"speak-{self.partition}"),
-            asyncio.create_task(self._deposed.wait(), name=f"deposed-{self.partition}"),
-        ]
-        self._welcome(self.partition)
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except asyncio.CancelledError:
-            await self._say_goodbye(connection)
-            raise
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _say_goodbye(self, connection: Connection) -> None:
-        """A clean end suppresses the will, so the planned one says itself that nobody is there."""
-        if self._deposed.is_set():
-            return
-        self._feed(link.GoodbyeWanted())
-        with suppress(BrokerLost):
-            await connection.publish(self._topic, self._state("offline"))
-        self._feed(link.GoodbyeSaid())
-
-    async def _listen(self, connection: Connection) -> None:
-        async for message in connection.messages():
-            if message.topic == self._topic:
-                await self._heard_of_owner(message)
-            elif self._is_mine(message):
-                # Waiting here is the back-pressure: a device goes on when its reports are acknowledged.
-                await self._queue.put(Taken(self.partition, self.term, message))
-        raise BrokerLost("the connection ended")
-
-    def _is_mine(self, message: Delivered) -> bool:
-        """Some brokers deliver retained messages that nobody asked for; those are another partition's."""
-        if not message.retained:
-            return True
-        try:
-            return parse(message.topic).partition == self.partition
-        except ValueError:
-            return False
-
-    async def _heard_of_owner(self, message: Delivered) -> None:
-        try:
-            state = decode(CollectorState, message.payload)
-        except PayloadRefused:
-            # Cleared or overwritten by nobody of ours: devices have to hear again who is there.
-            self.voice.say(self._topic, self._state("online"))
-            return
-        # The store decides who owns the partition; a message alone deposes nobody.
-        is_mine = (state.store, state.term) == (self._store, self.term)
-        if not is_mine and not await self._is_owner():
-            return
-        if state.state == "offline" or (state.store == self._store and not is_mine):
-            self.voice.say(self._topic, self._state("online"))
-
-    def _state(self, state: str) -> bytes:
-        return encode(
-            CollectorState.model_validate(
-                {
-                    "partition": self.partition,
-                    "store": self._store,
-                    "term": self.term,
-                    "state": state,
-                }
-            )
-        )
 
 
 class Subscriber:
@@ -267,7 +43,8 @@ class Subscriber:
         *,
         tenant: str,
         store: str,
-        terms: dict[str, int],
+        leases: Leases,
+        terms: Mapping[str, int],
         broker: Broker,
         inbound: Inbound,
         metrics: Metrics,
@@ -275,8 +52,15 @@ class Subscriber:
         queue_max: int = QUEUE_MAX,
         clear_after_ms: int = CLEAR_AFTER_HOURS * HOUR_MS,
     ) -> None:
-        """`clear_after_ms`: how long after its end a device's retained messages stay, by the collector's clock."""
-        self._terms = dict(terms)
+        """Work under these leases and those that come.
+
+        Args:
+            terms: partition and term of the leases that this process holds now.
+            clear_after_ms: how long after its end a device's retained messages stay, by the collector's clock.
+        """
+        self._terms: dict[str, int] = {}
+        self._leases = leases
+        self._renewed_s = time.monotonic()
         self._clear_after_ms = clear_after_ms
         self._inbound = inbound
         self._metrics = metrics
@@ -285,45 +69,120 @@ class Subscriber:
         self._welcomes: set[asyncio.Future[None]] = set()
         self.is_storing = True
         """False while the database refuses what arrives."""
-        self.owners = {
-            partition: PartitionOwner(
-                tenant=tenant,
-                partition=partition,
-                store=store,
-                term=term,
-                broker=broker,
-                queue=self._queue,
-                welcome=self._begin_welcome,
-                still_owns=self._still_owns,
-                metrics=metrics,
-                limits=limits,
-            )
-            for partition, term in terms.items()
-        }
+        self.owners: dict[str, PartitionOwner] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._new_owner = partial(
+            PartitionOwner,
+            tenant=tenant,
+            store=store,
+            broker=broker,
+            queue=self._queue,
+            welcome=self._begin_welcome,
+            still_owns=self._still_owns,
+            metrics=metrics,
+            limits=limits,
+        )
+        for partition, term in terms.items():
+            self._own(partition, term)
 
     async def run(self) -> None:
-        """Work until cancelled, or until every partition has another owner."""
+        """Work until cancelled; then say goodbye and hand the leases over."""
         try:
             async with asyncio.TaskGroup() as group:
-                committer = group.create_task(self._commit_forever(), name="committer")
-                sweeper = group.create_task(_repeat(self._sweep, SWEEP_S), name="sweeper")
-                janitor = group.create_task(_repeat(self.clean, CLEAN_S), name="janitor")
-                owners = [
-                    group.create_task(owner.run(), name=f"partition-{p}")
-                    for p, owner in self.owners.items()
-                ]
-                await asyncio.wait(owners)
-                committer.cancel()
-                sweeper.cancel()
-                janitor.cancel()
+                for partition, owner in self.owners.items():
+                    self._start(group, partition, owner)
+                group.create_task(self._commit_forever(), name="committer")
+                group.create_task(self._tend_forever(group), name="leases")
+                group.create_task(_repeat(self._sweep, SWEEP_S), name="sweeper")
+                group.create_task(_repeat(self.clean, CLEAN_S), name="janitor")
         finally:
             for welcome in self._welcomes:
                 welcome.cancel()
+            left = self._thread.submit(self._leases.leave, dict(self._terms))
             self._thread.shutdown(wait=True)
+            problem = left.exception()
+            if isinstance(problem, StoreFailed):
+                LOG.warning("the leases run out by themselves", problem=str(problem))
+            elif problem is not None:
+                raise problem
 
     async def ready(self) -> None:
-        """Return once every partition is subscribed to and announced."""
+        """Return once every owned partition is subscribed to and announced."""
         await asyncio.gather(*(owner.online.wait() for owner in self.owners.values()))
+
+    # Leases
+
+    def _own(self, partition: str, term: int) -> PartitionOwner:
+        self._terms[partition] = term
+        owner = self._new_owner(partition=partition, term=term)
+        self.owners[partition] = owner
+        self._metrics.partitions_owned.set(len(self.owners))
+        return owner
+
+    def _start(self, group: asyncio.TaskGroup, partition: str, owner: PartitionOwner) -> None:
+        task = group.create_task(owner.run(), name=f"partition-{partition}")
+        self._running[partition] = task
+
+    def _disown(self, partition: str) -> PartitionOwner:
+        self._terms.pop(partition)
+        owner = self.owners.pop(partition)
+        self._metrics.partitions_owned.set(len(self.owners))
+        return owner
+
+    async def _tend_forever(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            await asyncio.sleep(self._leases.lease_ms / 1000 / TENDS_PER_LEASE)
+            await self._tend(group)
+
+    async def _tend(self, group: asyncio.TaskGroup) -> None:
+        """Renew the leases, begin with those that were free, and hand over what is more than a fair share."""
+        asked_s = time.monotonic()
+        try:
+            tended = await self.in_store_thread(lambda: self._leases.tend(dict(self._terms)))
+        except StoreFailed as failure:
+            LOG.warning("could not renew the leases", problem=str(failure))
+            if time.monotonic() - self._renewed_s > self._leases.lease_ms / 1000:
+                await self._let_go("the leases ran out and the store can't be asked")
+            return
+        self._renewed_s = asked_s
+        for partition in sorted(tended.lost):
+            self._depose(partition)
+        for partition, term in tended.taken.items():
+            LOG.info("owns a partition", partition=partition, term=term)
+            self._start(group, partition, self._own(partition, term))
+        if tended.surplus:
+            await self._hand_over(tended.surplus)
+        if tended.collectors > 1:
+            self.say(await self.in_store_thread(lambda: self._inbound.errands(self._terms)))
+
+    async def _hand_over(self, partitions: Sequence[str]) -> None:
+        """Say goodbye first, so that devices hold their reports until the next owner is there."""
+        LOG.info("hands partitions over", partitions=list(partitions))
+        held = {partition: self._terms[partition] for partition in partitions}
+        await self._quit(partitions)
+        try:
+            await self.in_store_thread(lambda: self._leases.release(held))
+        except StoreFailed as failure:
+            LOG.warning("the leases run out by themselves", problem=str(failure))
+
+    async def _let_go(self, reason: str) -> None:
+        if self.owners:
+            LOG.error(reason, partitions=sorted(self.owners))
+            await self._quit(tuple(self.owners))
+
+    async def _quit(self, partitions: Sequence[str]) -> None:
+        for partition in partitions:
+            self._disown(partition)
+        tasks = [self._running.pop(partition) for partition in partitions]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    def _depose(self, partition: str) -> None:
+        if partition in self.owners:
+            LOG.error("another collector owns the partition now", partition=partition)
+            self._disown(partition).depose()
+            self._running.pop(partition)
 
     @property
     def online_partitions(self) -> int:
@@ -350,24 +209,23 @@ class Subscriber:
         )
 
     async def _commit_forever(self) -> None:
+        begun_s = float("-inf")
         while True:
             batch = [await self._queue.get()]
+            await asyncio.sleep(max(0.0, begun_s + GROUP_S - time.monotonic()))
+            begun_s = time.monotonic()
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             self._metrics.queue_depth.set(self._queue.qsize())
             outcome = await self.in_store_thread(partial(self._inbound.take, batch, self._terms))
-            for partition in outcome.lost:
-                self._depose(partition)
+            for partition, term in outcome.lost.items():
+                if self._terms.get(partition) == term:
+                    self._depose(partition)
             self.say(outcome.said)
             self.is_storing = outcome.stored
             if not outcome.stored:
                 # A full disk does not get better by being asked faster; meanwhile devices hold what they have.
                 await asyncio.sleep(STORE_RETRY_S)
-
-    def _depose(self, partition: str) -> None:
-        LOG.error("another collector owns the partition now", partition=partition)
-        self._terms.pop(partition, None)
-        self.owners[partition].depose()
 
     async def _still_owns(self, partition: str, term: int) -> bool:
         try:
@@ -412,8 +270,13 @@ class Subscriber:
 
     async def _publish_all(self, said: Sequence[Said]) -> bool:
         """Whether the broker has all of it."""
-        published = [self.owners[one.partition].publish(one.topic, one.payload) for one in said]
-        return all(await asyncio.gather(*published))
+        owners = [self.owners.get(one.partition) for one in said]
+        published = [
+            owner.publish(one.topic, one.payload)
+            for owner, one in zip(owners, said, strict=True)
+            if owner is not None
+        ]
+        return None not in owners and all(await asyncio.gather(*published))
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], pause_s: float) -> None:

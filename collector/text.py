@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from agent.core.explanation import columns, explanation_lines, wrapped
 from collector import page
+from collector.incomplete_page import IncompleteEnrollments
 
 NOTHING = "-"
 
@@ -29,6 +30,10 @@ def status_page(
             ],
         ),
         ("Active Enrollments", _active(active)),
+        *(
+            (f"Enrollment Status Page ({row.name})", settings_lines(row))
+            for row in _default(profiles)
+        ),
         ("Enrollment by Platform", _platforms(status)),
         ("Recent Failures", _recent(failures)),
         (f"Common Failure Reasons (last {failures.window_days} days)", _reasons(failures)),
@@ -48,7 +53,56 @@ def _active(active: page.ActiveEnrollments) -> list[str]:
         )
         for row in active.devices
     ]
-    return table(("Device", "User", "Platform", "Stage", "Progress"), rows)
+    return [
+        *table(("Device", "User", "Platform", "Stage", "Progress"), rows),
+        *_more(active.total - len(rows)),
+    ]
+
+
+def _more(count: int) -> list[str]:
+    return [f"  and {count:,} more"] if count > 0 else []
+
+
+def _default(profiles: page.ProfileList) -> list[page.ProfileRow]:
+    return [row for row in profiles.profiles if row.default]
+
+
+def settings_lines(row: page.ProfileRow) -> list[str]:
+    """Every setting of the page, as one profile has it."""
+    settings = row.settings
+    device, account, errors = (
+        settings.device_setup,
+        settings.account_setup,
+        settings.error_handling,
+    )
+    return [
+        "  Device Setup Phase",
+        _switch("Show app and profile installation progress", device.show_progress),
+        _switch("Block device use until required apps installed", device.block_until_complete),
+        f"    Timeout (minutes): {settings.timeout_minutes}",
+        "  User Account Setup Phase",
+        _switch("Show account setup progress", account.show_progress),
+        _switch("Block device use until complete", account.block_until_complete),
+        _switch("Allow user to skip", account.allow_skip),
+        "  Blocking Apps",
+        *(
+            f"    {app.name} - {'Required' if app.required else 'not required of any device'}"
+            for app in row.apps
+        ),
+        *([] if row.apps else ["    none"]),
+        "  Error Handling",
+        _switch("Show error details to user", errors.show_details),
+        _switch("Allow retry on installation failure", errors.allow_retry),
+        _switch("Allow device reset on failure", errors.allow_reset),
+        _switch("Allow use of the device after a failure", errors.allow_continue),
+        _switch("Allow log collection", errors.allow_log_collection),
+        "  Custom Messaging",
+        f"    {settings.custom_message or 'none'}",
+    ]
+
+
+def _switch(name: str, on: bool) -> str:
+    return f"    [{'x' if on else ' '}] {name}"
 
 
 def _platforms(status: page.EnrollmentStatus) -> list[str]:
@@ -68,9 +122,9 @@ def _platforms(status: page.EnrollmentStatus) -> list[str]:
 def _recent(failures: page.EnrollmentFailures) -> list[str]:
     return [
         f"  {row.device} ({', '.join(filter(None, (row.platform, row.user, row.age)))}) - "
-        f"Error {row.code}: {row.text}"
+        f"{row.summary}"
         for row in failures.recent
-    ] or ["  none"]
+    ] + _more(failures.total - len(failures.recent)) or ["  none"]
 
 
 def _reasons(failures: page.EnrollmentFailures) -> list[str]:
@@ -90,6 +144,34 @@ def profile_lines(profiles: page.ProfileList) -> list[str]:
         for row in profiles.profiles
     ]
     return table(("Profile", "Blocking Apps", "Timeout", "Assigned Groups", "Status"), rows)
+
+
+def incomplete_lines(report: IncompleteEnrollments) -> Iterator[str]:
+    """The incomplete-enrollments report: roll-up, one line a day, and the tables."""
+    figures = report.roll_up
+    yield f"Incomplete user enrollments, {report.first_day} to {report.last_day} ({report.time_zone})"
+    yield ""
+    yield f"{figures.initiated:>8,} Initiated enrollments"
+    yield f"{figures.incomplete:>8,} Incomplete enrollments"
+    yield f"{percent(figures.incomplete_rate_percent):>8} Incomplete rate ({figures.abandoned:,} abandoned)"
+    yield ""
+    heads = ("Day", *(line.section.value for line in report.lines))
+    counts = zip(*(line.days for line in report.lines), strict=True)
+    yield from table(heads, [(str(p[0].day), *(str(one.abandoned) for one in p)) for p in counts])
+    for found in report.tables:
+        yield from ("", found.section.value)
+        yield from table(
+            ("Action name", "Screen or flow", "Platform", "User action", "Count"),
+            [
+                (row.action_name, row.screen_or_flow, row.platform, row.user_action, str(row.count))
+                for row in (*found.rows, *found.others)
+            ],
+        )
+    if report.without_section:
+        yield from (
+            "",
+            f"{report.without_section:,} more were abandoned outside of these sections.",
+        )
 
 
 def effective_profile_lines(answer: page.EffectiveProfile) -> Iterator[str]:

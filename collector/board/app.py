@@ -1,4 +1,4 @@
-"""The board's program: draws snapshots, moves between tables, and opens a device's screen."""
+"""The board's program: draws snapshots, moves between views, and opens a device's screen or history."""
 
 from __future__ import annotations
 
@@ -10,62 +10,54 @@ from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, Vertical
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable, Input, Static
 
 from agent.screen.screen import EspScreen
-from agent.screen.theme import DARK, LIGHT, initial_theme
-from collector.board import rows
-from collector.board.panels import Figures, Panel
+from agent.screen.theme import DARK, LIGHT, THEMES, initial_theme
+from collector.board.device import DeviceScreen
 from collector.board.ports import BoardSnapshot, BoardSource, Unanswered, WatchedScreen
+from collector.board.report import ReportPane
+from collector.board.status import TABLES, StatusPane
+from collector.board.words import hint_line, terminal_colours
 
-VIEWS: Final = ("active", "failures", "platforms", "profiles")
+REPORT: Final = "report"
+VIEWS: Final = (*TABLES, REPORT)
 WIDE_COLUMNS: Final = 110
 WIDE_LINES: Final = 34
 
 
 class BoardApp(App[None], inherit_bindings=False):
-    """The enrollment status page. It owns nothing but what is looked at."""
+    """The enrollment status page and its report. It owns nothing but what is looked at."""
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "Enrollment Status"
-    # Everything stands below the board, because a device's screen has the same names for parts of its own.
     CSS = """
     #board { background: $background; color: $foreground; }
     #board #head { height: 1; padding: 0 1; }
-    #board #head > #title { width: auto; color: $primary; text-style: bold; }
-    #board #head > #views { width: 1fr; padding: 0 2; }
+    #board #head > #title { width: auto; color: $primary; text-style: bold; padding-right: 2; }
+    #board #head > #views { width: 1fr; }
     #board #head > #news { width: auto; max-width: 40; color: $foreground 70%; }
     #board #problem { height: auto; max-height: 3; padding: 0 1; background: $error; color: $background; display: none; }
     #board #problem.-shown { display: block; }
-    #board Figures { margin: 1 0 1 1; }
     #board #hints { height: 1; padding: 0 1; color: $foreground 70%; }
-    #board #panels { height: 1fr; }
-    #board #panels Panel { display: none; }
-    #board #panels #lower { display: none; height: 7; }
-    #board #panels #failure { display: none; height: 3; padding: 0 1; color: $foreground 70%; }
-    #board #panels.-active #active { display: block; }
-    #board #panels.-failures #failures { display: block; }
-    #board #panels.-failures #failure { display: block; }
-    #board #panels.-failures #lower { display: block; }
-    #board #panels.-failures #reasons { display: block; }
-    #board #panels.-platforms #lower { display: block; height: 1fr; }
-    #board #panels.-platforms #platforms { display: block; }
-    #board #panels.-profiles #profiles { display: block; }
-    #board #panels.-wide Panel { display: block; }
-    #board #panels.-wide #active { margin-bottom: 1; }
-    #board #panels.-wide #failures { height: 6; }
-    #board #panels.-wide #failure { display: block; }
-    #board #panels.-wide #lower { display: block; height: 8; }
-    #board #panels.-wide #platforms { width: 2fr; }
-    #board #panels.-wide #reasons { width: 1fr; }
-    #board #panels.-wide #profiles { height: 5; }
+    #board #filter { height: 1; border: none; padding: 0 1; background: $panel; display: none; }
+    #board #filter.-shown { display: block; }
+    #board StatusPane { display: block; }
+    #board ReportPane { display: none; }
+    #board.-report StatusPane { display: none; }
+    #board.-report ReportPane { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c,ctrl+q", "leave", "Quit"),
         Binding("enter", "open", "Open", priority=False),
-        Binding("escape", "close_screen", show=False),
+        Binding("h", "history", show=False),
+        Binding("slash", "filter", show=False),
+        Binding("s", "sort", show=False),
+        Binding("S", "turn", show=False),
+        Binding("t", "theme", show=False),
+        Binding("escape", "step_back", show=False),
         Binding("tab", "app.focus_next", show=False),
         Binding("shift+tab", "app.focus_previous", show=False),
         *(Binding(str(n), f"view('{name}')", show=False) for n, name in enumerate(VIEWS, 1)),
@@ -88,35 +80,27 @@ class BoardApp(App[None], inherit_bindings=False):
         self._source = source
         self._zone = zone
         self._view = VIEWS[0]
-        self._latest: BoardSnapshot | None = None
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = initial_theme(os.environ)
+        self.ansi_theme_dark = terminal_colours(DARK)
+        self.ansi_theme_light = terminal_colours(LIGHT)
 
     def compose(self) -> ComposeResult:
-        """Head, figures, tables, hints."""
+        """Head, what is looked at, hints."""
         with Vertical(id="board"):
             with Horizontal(id="head"):
-                yield Static("Enrollment Status", id="title")
+                yield Static("Enrollment", id="title")
                 yield Static(id="views")
                 yield Static("…", id="news")
             yield Static(id="problem")
-            yield Figures()
-            with Container(id="panels"):
-                yield Panel(
-                    "Active Enrollments", "Nothing is enrolling now.", rows.ACTIVE, "active"
-                )
-                yield Panel("Recent Failures", "Nothing has failed.", rows.FAILURES, "failures")
-                yield Static(id="failure")
-                with Horizontal(id="lower"):
-                    yield Panel("Enrollment by Platform", "", rows.PLATFORMS, "platforms")
-                    yield Panel(
-                        "Common Failure Reasons",
-                        "No attempt failed in 7 days.",
-                        rows.REASONS,
-                        "reasons",
-                    )
-                yield Panel("ESP Profiles", "There is no profile.", rows.PROFILES, "profiles")
+            yield StatusPane()
+            yield ReportPane(self._source, self._zone)
+            wanted = Input(
+                placeholder="device, user, platform, stage …  Enter keep · Esc clear", id="filter"
+            )
+            wanted.cursor_blink = False
+            yield wanted
             yield Static(id="hints")
 
     def on_mount(self) -> None:
@@ -132,33 +116,53 @@ class BoardApp(App[None], inherit_bindings=False):
     def _wide(self) -> bool:
         return self.size.width >= WIDE_COLUMNS and self.size.height >= WIDE_LINES
 
-    def _lay_out(self) -> None:
-        panels = self.screen_stack[0].query_one("#panels")
-        panels.set_class(self._wide, "-wide")
-        self.screen_stack[0].query_one(Figures).set_class(self._wide, "-wide")
-        self._panel("active").listing.set_columns(rows.ACTIVE_WIDE if self._wide else rows.ACTIVE)
-        if self._latest is not None:
-            self._draw(self._latest)
-        for name in VIEWS:
-            panels.set_class(name == self._view and not self._wide, f"-{name}")
-        self._panel(self._view).listing.focus()
-        self._draw_hints()
+    @property
+    def _on_board(self) -> bool:
+        return len(self.screen_stack) == 1
 
-    def _panel(self, name: str) -> Panel:
-        return self.screen_stack[0].query_one(f"#{name}", Panel)
+    @property
+    def _status(self) -> StatusPane:
+        return self.screen_stack[0].query_one(StatusPane)
+
+    @property
+    def _report(self) -> ReportPane:
+        return self.screen_stack[0].query_one(ReportPane)
 
     def _static(self, name: str) -> Static:
         return self.screen_stack[0].query_one(f"#{name}", Static)
 
-    def _draw_hints(self) -> None:
+    def _lay_out(self) -> None:
+        reporting = self._view == REPORT
+        self.screen_stack[0].query_one("#board").set_class(reporting, "-report")
+        self._report.look(wide=self._wide, at_it=reporting)
+        if not reporting:
+            self._status.lay_out(self._view, wide=self._wide)
+        self._draw_head()
+
+    def _draw_head(self) -> None:
         views = Text()
         for number, name in enumerate(VIEWS, 1):
-            style = "bold reverse" if name == self._view and not self._wide else "dim"
-            views.append(f" {number} {name.capitalize()} ", style)
-        self._static("views").update(Text() if self._wide else views)
-        keys = "↑↓ choose   Enter open the device's screen   "
-        move = "Tab or 1-4 next table   " if self._wide else "1-4 view   "
-        self._static("hints").update(f"{keys}{move}q quit")
+            # The view is told by its brackets too: not everybody sees colours, or reversed text.
+            here = name == self._view
+            told = f"[{number} {name.capitalize()}]" if here else f" {number} {name.capitalize()} "
+            views.append(told, "bold" if here else "dim")
+        self._static("views").update(views)
+        self._static("hints").update(hint_line(self._keys(), self.size.width - 2))
+
+    def _keys(self) -> list[tuple[str, str]]:
+        if self._view == REPORT:
+            return [*ReportPane.KEYS, ("1-4", "status"), ("t", "light/dark"), ("q", "quit")]
+        move = ("Tab", "next table") if self._wide else ("1-5", "view")
+        return [
+            ("Enter", "screen"),
+            ("h", "history, commands"),
+            ("/", "filter"),
+            ("s S", "sort"),
+            move,
+            ("t", "light/dark"),
+            ("q", "quit"),
+            ("↑↓", "choose"),
+        ]
 
     @work(name="snapshots")
     async def _follow_source(self) -> None:
@@ -170,41 +174,71 @@ class BoardApp(App[None], inherit_bindings=False):
         match message.news:
             case BoardSnapshot() as snapshot:
                 self._static("problem").remove_class("-shown")
-                self._latest = snapshot
-                self._draw(snapshot)
+                at = snapshot.status.generated_at.astimezone(self._zone)
+                self._static("news").update(f"{at:%H:%M:%S}")
+                self._status.show(snapshot)
             case Unanswered(sentence=sentence, since=since):
                 told = f"Not up to date since {since.astimezone(self._zone):%H:%M:%S}: {sentence}"
                 self._static("problem").update(Text(told))
                 self._static("problem").add_class("-shown")
 
-    def _draw(self, snapshot: BoardSnapshot) -> None:
-        at = snapshot.status.generated_at.astimezone(self._zone)
-        self._static("news").update(f"{at:%H:%M:%S}")
-        self.screen_stack[0].query_one(Figures).show(snapshot.status.overview)
-        bar_cells = rows.BAR_CELLS_WIDE if self._wide else rows.BAR_CELLS
-        self._panel("active").show(rows.active_rows(snapshot, bar_cells), counted=True)
-        self._panel("failures").show(rows.failure_rows(snapshot), counted=True)
-        self._panel("platforms").show(rows.platform_rows(snapshot))
-        self._panel("reasons").show(rows.reason_rows(snapshot))
-        self._panel("profiles").show(rows.profile_rows(snapshot))
-        self._tell_failure(snapshot)
-
-    def _tell_failure(self, snapshot: BoardSnapshot) -> None:
-        """The failure under the cursor in full."""
-        chosen = self._panel("failures").listing.device
-        told = [r for r in snapshot.failures.recent if r.device == chosen]
-        sentence = rows.failure_sentence(told[0]) if told else ""
-        self._static("failure").update(Text(sentence, overflow="ellipsis"))
-
-    def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
-        """The cursor moved."""
-        if self._latest is not None:
-            self._tell_failure(self._latest)
+    # What the keys do
 
     def action_view(self, name: str) -> None:
         """Another view, or in the wide layout another table."""
-        self._view = name
-        self._lay_out()
+        if self._on_board:
+            self._view = name
+            self._lay_out()
+
+    def action_filter(self) -> None:
+        """Ask for words to look for."""
+        if self._on_board and self._view != REPORT:
+            box = self._filter_box
+            box.add_class("-shown")
+            box.focus()
+
+    @property
+    def _filter_box(self) -> Input:
+        return self.screen_stack[0].query_one("#filter", Input)
+
+    def on_input_changed(self, message: Input.Changed) -> None:
+        """Filter while it is typed."""
+        if message.input is self._filter_box:
+            self._status.filter(message.value.strip())
+
+    def on_input_submitted(self, message: Input.Submitted) -> None:
+        """Keep the filter, and go back to the table."""
+        if message.input is self._filter_box:
+            self._close_filter()
+
+    def _close_filter(self) -> None:
+        self._filter_box.remove_class("-shown")
+        self._status.listing.focus()
+
+    def action_step_back(self) -> None:
+        """From a device's screen to the board; on the board the filter goes."""
+        if isinstance(self.screen, EspScreen):
+            self.screen.action_leave()
+        elif self._on_board:
+            self._filter_box.value = ""
+            self._close_filter()
+
+    def action_sort(self) -> None:
+        """By the next column."""
+        if self._on_board and self._view != REPORT:
+            listing = self._status.listing
+            listing.sort_by(listing.order.next_of(listing.headings))
+
+    def action_turn(self) -> None:
+        """The other way round."""
+        if self._on_board and self._view != REPORT:
+            listing = self._status.listing
+            listing.sort_by(listing.order.turned)
+
+    def action_theme(self) -> None:
+        """Light or dark."""
+        if self.theme in THEMES:
+            self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         """Enter, or a click on the row under the cursor."""
@@ -212,25 +246,29 @@ class BoardApp(App[None], inherit_bindings=False):
 
     def action_open(self) -> None:
         """The screen of the device under the cursor."""
-        for name in ("active", "failures"):
-            listing = self._panel(name).listing
-            if listing.has_focus and listing.device is not None:
-                self._look_at(self._source.screen(listing.device))
-                return
+        if self._on_board and self._view != REPORT and self._status.device is not None:
+            self.look_at(self._status.device)
 
-    def _look_at(self, source: WatchedScreen) -> None:
+    def action_history(self) -> None:
+        """The history of the device under the cursor, and commands to it."""
+        if self._on_board and self._view != REPORT and self._status.device is not None:
+            self.push_screen(DeviceScreen(self._source, self._status.device, self._zone))
+
+    def on_device_screen_screen_wanted(self, message: DeviceScreen.ScreenWanted) -> None:
+        """From a device's history to its screen."""
+        self.look_at(message.device)
+
+    def look_at(self, device: str) -> None:
+        """Open a device's screen, live, over whatever is shown."""
+        source: WatchedScreen = self._source.screen(device)
+
         def tell_why_it_ended(_: object) -> None:
             if source.problem:
                 self.notify(source.problem, markup=False)
 
         self.push_screen(EspScreen(source, watching=True, zone=self._zone), tell_why_it_ended)
 
-    def action_close_screen(self) -> None:
-        """From a device's screen to the board."""
-        if isinstance(self.screen, EspScreen):
-            self.screen.action_leave()
-
     def action_leave(self) -> None:
-        """End the program from the board; a device's screen has its own way out."""
-        if len(self.screen_stack) == 1:
+        """End the program from the board; what stands over it has its own way out."""
+        if self._on_board:
             self.exit()

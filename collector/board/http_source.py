@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self, TypeVar
+
+import structlog
 
 from agent.screen.ports import IntentRefused
 from agent.wire.messages import (
@@ -19,16 +22,33 @@ from agent.wire.messages import (
 )
 from agent.wire.progress import Progress, Reporting
 from agent.wire.vocabulary import Choice, PersonAction
-from collector.board.ports import BoardSnapshot, Unanswered, WatchedScreen
+from collector.board.ports import (
+    ActionCount,
+    BoardSnapshot,
+    DeviceStory,
+    IncompleteReport,
+    ReportFilter,
+    SourceRefused,
+    Unanswered,
+    WatchedScreen,
+)
 from collector.client import Collector, CollectorRefused, CollectorUnreachable
+from collector.history import CommandLine
+from collector.incomplete_page import IncompleteEnrollments
+
+T = TypeVar("T")
+
+LOG = structlog.get_logger("collector.board")
 
 REFRESH_S: Final = 1.0
+STALE_S: Final = 10.0
+RECONNECT_S: Final = 5.0
 # What the broker keeps of a device comes at once.
 FIRST_STATUS_S: Final = 5.0
 
 
 class HttpBoardSource:
-    """Asks the API about once a second."""
+    """Asks the API when something was stored, and else now and then; without live updates, about once a second."""
 
     def __init__(self, collector: Collector, issued_by: str) -> None:
         self._collector = collector
@@ -36,28 +56,136 @@ class HttpBoardSource:
 
     async def snapshots(self) -> AsyncIterator[BoardSnapshot | Unanswered]:
         """What the API says now, again and again."""
-        since: datetime | None = None
+        async for news in _again_and_again(self._ask, self._collector.changes):
+            yield news
+
+    async def _ask(self) -> BoardSnapshot:
+        status, active, failures, profiles, stuck = await asyncio.gather(
+            self._collector.status(),
+            self._collector.active(),
+            self._collector.failures(),
+            self._collector.profiles(),
+            self._collector.stuck(),
+        )
+        names = {one.device: one.name for one in reversed(stuck.items)}
+        return BoardSnapshot(status, active, failures, profiles, names)
+
+    async def stories(self, device: str) -> AsyncIterator[DeviceStory | Unanswered]:
+        """One device's history, whenever something of it was stored."""
+
+        async def ask() -> DeviceStory:
+            standing, history = await asyncio.gather(
+                self._collector.standing(device), self._collector.history(device)
+            )
+            return DeviceStory(standing, history)
+
+        async for news in _again_and_again(ask, lambda: self._collector.changes(device)):
+            yield news
+
+    def screen(self, device: str) -> WatchedScreen:
+        """One device's screen."""
+        return HttpScreenSource(self._collector, device, self._issued_by)
+
+    async def report(self, wanted: ReportFilter) -> IncompleteReport:
+        """The incomplete-enrollments report."""
+        asked = {"days": str(wanted.days)}
+        if wanted.operating_system is not None:
+            asked["os"] = wanted.operating_system
+        if wanted.section is not None:
+            asked["section"] = wanted.section.value
+        try:
+            return _report(await self._collector.incomplete(asked))
+        except (CollectorUnreachable, CollectorRefused) as problem:
+            raise SourceRefused(str(problem)) from None
+
+    async def send(self, device: str, action: CommandAction) -> CommandLine:
+        """Send a command to the device's latest attempt."""
+        try:
+            return await self._collector.send(device, action, self._issued_by)
+        except (CollectorUnreachable, CollectorRefused) as problem:
+            raise SourceRefused(str(problem)) from None
+
+
+def _report(told: IncompleteEnrollments) -> IncompleteReport:
+    days = tuple(point.day for point in told.lines[0].days) if told.lines else ()
+    return IncompleteReport(
+        days=days,
+        initiated=told.roll_up.initiated,
+        incomplete=told.roll_up.incomplete,
+        rate_percent=told.roll_up.incomplete_rate_percent,
+        lines={line.section: tuple(p.abandoned for p in line.days) for line in told.lines},
+        actions=tuple(
+            ActionCount(
+                section=table.section,
+                action_name=row.action_name,
+                screen=row.screen_or_flow,
+                platform=row.platform,
+                user_action=row.user_action,
+                count=row.count,
+            )
+            for table in told.tables
+            for row in (*table.rows, *table.others)
+        ),
+    )
+
+
+async def _again_and_again(
+    ask: Callable[[], Awaitable[T]], changes: Callable[[], AsyncIterator[bool]]
+) -> AsyncIterator[T | Unanswered]:
+    """Ask at once, then after each change, at most once a second and at least every ten."""
+    since: datetime | None = None
+    async with _Changes(changes) as changed:
         while True:
             try:
-                yield await self._ask()
+                yield await ask()
                 since = None
             except (CollectorUnreachable, CollectorRefused) as problem:
                 since = since or datetime.now(UTC)
                 yield Unanswered(str(problem), since)
             await asyncio.sleep(REFRESH_S)
+            if since is None:
+                await changed.wait()
 
-    async def _ask(self) -> BoardSnapshot:
-        status, active, failures, profiles = await asyncio.gather(
-            self._collector.status(),
-            self._collector.active(),
-            self._collector.failures(),
-            self._collector.profiles(),
-        )
-        return BoardSnapshot(status, active, failures, profiles)
 
-    def screen(self, device: str) -> WatchedScreen:
-        """One device's screen."""
-        return HttpScreenSource(self._collector, device, self._issued_by)
+class _Changes:
+    """Listens to the live updates beside whoever waits; while it can't, every wait ends at once."""
+
+    def __init__(self, listen: Callable[[], AsyncIterator[bool]]) -> None:
+        self._listen = listen
+        self._changed = asyncio.Event()
+        self._live = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="live updates")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None, "entered before it is left"
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def wait(self) -> None:
+        """Until something changed, or for ten seconds: what only time changes, such as ages, moves on too."""
+        if self._live:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STALE_S):
+                    await self._changed.wait()
+        self._changed.clear()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async for stored in self._listen():
+                    self._live = True
+                    if stored:
+                        self._changed.set()
+            except (CollectorUnreachable, CollectorRefused) as problem:
+                # Whoever asks finds out as well, and tells the person.
+                LOG.debug("no live updates", problem=str(problem))
+            self._live = False
+            self._changed.set()
+            await asyncio.sleep(RECONNECT_S)
 
 
 class HttpScreenSource:

@@ -12,6 +12,7 @@ from textual.events import Resize
 from textual.widgets import DataTable, Static
 
 from collector import page
+from collector.board.arranging import Order, matching
 from collector.board.rows import Column, Row, widths
 
 
@@ -40,10 +41,12 @@ class Figures(Horizontal):
         for name, title, caption in self._CAPTIONS:
             yield Static(_figure("…", title, caption), id=name)
 
-    def show(self, figures: page.OverviewFigures) -> None:
-        """Draw the newest figures."""
+    def show(self, figures: page.OverviewFigures, *, stuck: int = 0) -> None:
+        """Draw the newest figures; `stuck` devices are among those in progress."""
         for name, title, caption in self._CAPTIONS:
             value = f"{getattr(figures, name):,}"
+            if name == "in_progress" and stuck:
+                value += f"  ! {stuck:,} stuck"
             self.query_one(f"#{name}", Static).update(_figure(value, title, caption))
 
 
@@ -66,8 +69,25 @@ class Listing(DataTable[Text]):
     def __init__(self, columns: Sequence[Column], widget_id: str) -> None:
         super().__init__(id=widget_id, cursor_type="row", zebra_stripes=False)
         self._columns = tuple(columns)
+        self._given: Sequence[Row] = ()
         self._rows: list[Row] = []
         self._fitted = 0
+        self._order = Order()
+
+    @property
+    def order(self) -> Order:
+        """By which column it is sorted."""
+        return self._order
+
+    def sort_by(self, order: Order) -> None:
+        """Another order, for these rows and those that come."""
+        self._order = order
+        self._refill(order.sorted(self._given), new_columns=True)
+
+    @property
+    def headings(self) -> tuple[Column, ...]:
+        """Its columns."""
+        return self._columns
 
     def on_resize(self, event: Resize) -> None:
         """Columns fill the width; the rows stay what they are."""
@@ -84,7 +104,8 @@ class Listing(DataTable[Text]):
 
     def show(self, rows: Sequence[Row]) -> None:
         """Draw these rows."""
-        fresh = list(rows)
+        self._given = rows
+        fresh = self._order.sorted(rows)
         if [row.key for row in fresh] == [row.key for row in self._rows]:
             self._update(fresh)
         else:
@@ -112,9 +133,9 @@ class Listing(DataTable[Text]):
         self.clear(columns=new_columns)
         if new_columns:
             sizes = widths(self._columns, self._fitted)
-            for column, size in zip(self._columns, sizes, strict=True):
-                head = column.head.rjust(column.least) if column.figures else column.head
-                self.add_column(head, width=size)
+            for index, (column, size) in enumerate(zip(self._columns, sizes, strict=True)):
+                head = self._order.head(index, column, size)
+                self.add_column(head.rjust(column.least) if column.figures else head, width=size)
         self._rows = fresh
         if not self.columns:
             return
@@ -154,9 +175,16 @@ class Panel(Vertical):
         """The table."""
         return self._listing
 
-    def show(self, rows: Sequence[Row], *, counted: bool = False) -> None:
-        """Draw these rows; `counted` puts their number into the title."""
-        self.set_class(not rows, "-empty")
-        title = f"{self._title}  {len(rows)}" if counted and rows else self._title
-        self.query_one(".title", Static).update(title)
-        self._listing.show(rows)
+    def show(self, rows: Sequence[Row], *, counted: bool = False, wanted: str = "") -> None:
+        """Draw these rows; `counted` puts their number into the title, `wanted` leaves out those without its words."""
+        shown = matching(rows, wanted)
+        self.set_class(not shown, "-empty")
+        title = self._title
+        if wanted:
+            title = f"{title}  {len(shown)} of {len(rows)} with “{wanted}”"
+        elif counted and rows:
+            title = f"{title}  {len(rows)}"
+        self.query_one(".title", Static).update(Text(title))
+        empty = "Nothing has all of these words." if rows else self._empty
+        self.query_one(".empty", Static).update(Text(empty))
+        self._listing.show(shown)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from agent.screen.ports import ScreenSource
+from agent.wire.messages import CommandAction
+from agent.wire.vocabulary import Section
 from collector import page
+from collector.history import CommandLine, DeviceHistory
+from collector.standing import Standing
+
+
+class SourceRefused(Exception):
+    """What the board asked for can't be had: one sentence for the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +27,8 @@ class BoardSnapshot:
     active: page.ActiveEnrollments
     failures: page.EnrollmentFailures
     profiles: page.ProfileList
+    stuck: Mapping[str, str]
+    """By device: the name of the item that is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,50 @@ class Unanswered:
 
     sentence: str
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFilter:
+    """What part of the incomplete-enrollments report is looked at."""
+
+    days: int = 14
+    operating_system: str | None = None
+    """`ios` or `android`; None is both."""
+    section: Section | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionCount:
+    """One row of the report's tables."""
+
+    section: Section
+    action_name: str
+    screen: str
+    platform: str
+    user_action: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncompleteReport:
+    """The incomplete-enrollments report."""
+
+    days: tuple[date, ...]
+    initiated: int
+    incomplete: int
+    rate_percent: float | None
+    """None while nothing was initiated."""
+    lines: Mapping[Section, Sequence[int]]
+    """For each section one count a day."""
+    actions: tuple[ActionCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStory:
+    """Where a device is and why, and everything that is stored about it."""
+
+    standing: Standing
+    history: DeviceHistory
 
 
 class WatchedScreen(ScreenSource, Protocol):
@@ -42,9 +96,21 @@ class BoardSource(Protocol):
     """Feeds one board."""
 
     def snapshots(self) -> AsyncIterator[BoardSnapshot | Unanswered]:
-        """What to draw, about once a second."""
+        """What to draw, whenever it changed."""
         ...
 
     def screen(self, device: str) -> WatchedScreen:
         """The screen of one device, live."""
+        ...
+
+    def stories(self, device: str) -> AsyncIterator[DeviceStory | Unanswered]:
+        """One device's history, whenever it changed."""
+        ...
+
+    async def report(self, wanted: ReportFilter) -> IncompleteReport:
+        """The incomplete-enrollments report. Raises `SourceRefused`."""
+        ...
+
+    async def send(self, device: str, action: CommandAction) -> CommandLine:
+        """Send a command to the device's latest attempt. Raises `SourceRefused`."""
         ...

@@ -34,6 +34,21 @@ class Row:
     key: str
     cells: tuple[Text, ...]
     device: str | None = None
+    sort: tuple[float | None, ...] = ()
+    """What each column is sorted by where that is a number and not its text."""
+
+    @property
+    def plain(self) -> str:
+        """All its text without regard to case, to look for words in."""
+        return " ".join(cell.plain for cell in self.cells).casefold()
+
+    def sort_key(self, column: int) -> tuple[int, float, str]:
+        """What it is compared by in this column; rows without a value come first."""
+        number = self.sort[column] if column < len(self.sort) else None
+        if number is not None:
+            return (1, number, "")
+        written = self.cells[column].plain.casefold()
+        return (0 if written == text.NOTHING else 1, 0.0, written)
 
 
 _ACTIVE: Final = (
@@ -87,16 +102,19 @@ def active_rows(snapshot: BoardSnapshot, bar_cells: int) -> list[Row]:
                 _cell(row.device),
                 _cell(row.user),
                 _cell(row.platform),
-                _stage(row),
+                _stage(row, snapshot.stuck.get(row.device)),
                 bar(row.progress_percent, bar_cells),
             ),
             row.device,
+            (None, None, None, None, row.progress_percent),
         )
         for row in reversed(snapshot.active.devices)
     ]
 
 
-def _stage(row: page.ActiveEnrollment) -> Text:
+def _stage(row: page.ActiveEnrollment, stuck: str | None) -> Text:
+    if stuck is not None:
+        return _cell(f"Stuck: {stuck}", "red")
     if row.silent:
         return _cell(f"Silent: {row.stage.value}", "yellow")
     return _cell(row.stage.value, "yellow" if row.stage is Stage.WAITING_FOR_PERSON else "")
@@ -122,6 +140,7 @@ def failure_rows(snapshot: BoardSnapshot) -> list[Row]:
                 _cell(row.text),
             ),
             row.device,
+            (None, None, row.age_seconds, None, None),
         )
         for row in snapshot.failures.recent
     ]
@@ -146,6 +165,8 @@ def platform_rows(snapshot: BoardSnapshot) -> list[Row]:
                 _figure(text.percent(row.success_rate_percent), 12),
                 _figure(text.minutes(row.average_minutes), 8),
             ),
+            None,
+            (None, row.total, row.last_7_days, row.success_rate_percent, row.average_minutes),
         )
         for row in snapshot.status.platforms
     ]
@@ -154,7 +175,12 @@ def platform_rows(snapshot: BoardSnapshot) -> list[Row]:
 def reason_rows(snapshot: BoardSnapshot) -> list[Row]:
     """Common failure reasons."""
     return [
-        Row(row.kind.value, (_cell(row.reason), _figure(str(row.count), 5)))
+        Row(
+            row.kind.value,
+            (_cell(row.reason), _figure(str(row.count), 5)),
+            None,
+            (None, row.count),
+        )
         for row in snapshot.failures.common_reasons
     ]
 
@@ -174,6 +200,8 @@ def profile_rows(snapshot: BoardSnapshot) -> list[Row]:
                 _cell(", ".join(row.assigned_groups)),
                 _status(row),
             ),
+            None,
+            (None, row.blocking_apps, row.timeout_minutes, None, None),
         )
         for row in snapshot.profiles.profiles
     ]

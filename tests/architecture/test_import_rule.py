@@ -111,7 +111,7 @@ def copy_of_the_packages(tmp_path: Path) -> Path:
         shutil.copytree(
             REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for file in ("pyproject.toml", "tests/architecture/import_contracts.py"):
+    for file in ("pyproject.toml", "tests/__init__.py", "tests/architecture/import_contracts.py"):
         target = tmp_path / file
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(REPOSITORY / file, target)

@@ -6,13 +6,57 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from collector.cli import app
+from tests.collector import seed_report
+from tests.collector.calling import Call, Result
 from tests.collector.fleet import Office
+from tests.collector.postgres import REASON, Server, binaries, running_server
 
 
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """A fresh store with everything around it."""
     opened = Office.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for all tests of a run; each makes databases of its own in it."""
+    found = binaries()
+    if found is None:
+        pytest.skip(REASON)
+    # The tests never cut its power.
+    with running_server(
+        found, "fsync=off", "synchronous_commit=off", "max_connections=200"
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
+    """Run the program in this process."""
+    for name in ("ESP_COLLECTOR_URL", "ESP_COLLECTOR_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str | Path) -> Result:
+        with pytest.raises(SystemExit) as ended:
+            app([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return Result(int(ended.value.code or 0), told.out, told.err)
+
+    yield run
+    # `serve` sends its logs to this test's stderr, which is gone after it.
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def report_seed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """A store with everything behind the incomplete-enrollments report; tests look and change nothing."""
+    opened = Office.open(tmp_path_factory.mktemp("report"))
+    seed_report.fill(opened)
     yield opened
     opened.close()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import update
+
 from agent.wire.codec import digest, encode
 from agent.wire.events import (
     AttemptEnded,
@@ -29,15 +31,18 @@ from agent.wire.vocabulary import (
     RowState,
     Stage,
 )
+from collector import schema
 from collector.clock import Clock
 from collector.commands import Commands
 from collector.desk import Desk
 from collector.inbound import Inbound
 from collector.intake import Readable, read
 from collector.keys import Signer, load_or_make
+from collector.leases import Leases
 from collector.metrics import Metrics
 from collector.ports import Delivered
-from collector.store import Arrival, Store
+from collector.records import Arrival
+from collector.store import Store
 
 TENANT = "acme"
 NOON_MS = 1_750_000_000_000
@@ -198,14 +203,22 @@ class Office:
     signer: Signer
     metrics: Metrics
     clock: SetClock
+    leases: Leases
     terms: dict[str, int]
     inbound: Inbound
 
     @classmethod
-    def open(cls, directory: Path, clock: SetClock | None = None) -> Office:
-        """Open the store in this directory as a collector does when it starts."""
+    def open(
+        cls,
+        directory: Path,
+        clock: SetClock | None = None,
+        *,
+        url: str | None = None,
+        owner: str = "office",
+    ) -> Office:
+        """Open the store in this directory, or at this URL, as a collector does when it starts."""
         told = clock or SetClock()
-        store = Store(f"sqlite:///{directory / 'store.sqlite'}", now_ms=told.now_ms())
+        store = Store(url or f"sqlite:///{directory / 'store.sqlite'}", now_ms=told.now_ms())
         desk, commands, metrics = Desk(store.database), Commands(store.database), Metrics()
         signer = load_or_make(directory / "keys")
         inbound = Inbound(
@@ -217,7 +230,9 @@ class Office:
             clock=_as_clock(told),
             metrics=metrics,
         )
-        return cls(store, desk, commands, signer, metrics, told, store.claim(), inbound)
+        leases = Leases(store.database, owner)
+        terms = leases.tend({}).taken
+        return cls(store, desk, commands, signer, metrics, told, leases, terms, inbound)
 
     def take_in(self, events: Sequence[Event]) -> None:
         """Commit these reports as they are."""
@@ -227,6 +242,17 @@ class Office:
     def close(self) -> None:
         """As when the collector stops."""
         self.store.close()
+
+
+def take_over(office: Office, partition: str) -> None:
+    """Another collector owns the partition from now on, as after this one's lease ran out."""
+    table = schema.PARTITIONS
+    with office.store.database.writing() as connection:
+        connection.execute(
+            update(table)
+            .where(table.c.partition == partition)
+            .values(term=table.c.term + 1, owner="another", expires_ms=2**53)
+        )
 
 
 def _as_clock(clock: SetClock) -> Clock:

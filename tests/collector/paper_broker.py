@@ -41,6 +41,10 @@ class PaperConnection:
             raise BrokerLost("gone")
         await self.broker.publish(topic, payload, retain=True)
 
+    async def publish_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        for topic, payload in messages:
+            await self.publish(topic, payload)
+
     async def messages(self) -> AsyncIterator[Delivered]:
         while True:
             message = await self.inbox.get()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -14,40 +13,14 @@ from agent.wire.assignment import AssignedItem
 from agent.wire.events import Report
 from agent.wire.messages import RefreshAssignment, Status
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
-from collector.api import Services, make_app
-from collector.commands import CommandRow
-from collector.ports import BrokerLost
 from collector.setup import Catalogue, Registration, Setup
+from tests.collector.asking import Courier, ask, asking, services
 from tests.collector.board.page_of_the_seed import AT, some_progress
 from tests.collector.fleet import NOON_MS, Office, Reporter, failure
 
 STATUS = "/api/devices/enrollment-status"
 PROFILES = "/api/devices/esp-profiles"
-TOKEN = "the-token"
 HOUR_MS = 60 * 60 * 1000
-
-
-@dataclass
-class Courier:
-    """Remembers what was to be sent."""
-
-    sent: list[CommandRow] = field(default_factory=list)
-    reassigned: list[tuple[str, str]] = field(default_factory=list)
-    shown: list[Status] = field(default_factory=list)
-    online_partitions: int = 16
-    is_storing: bool = True
-
-    async def send(self, command: CommandRow) -> None:
-        self.sent.append(command)
-
-    async def reassign(self, device: str, attempt: str) -> None:
-        self.reassigned.append((device, attempt))
-
-    async def statuses(self, device: str) -> AsyncIterator[Status]:
-        for status in self.shown:
-            if status.device == device:
-                yield status
-        raise BrokerLost("the broker went away")
 
 
 @pytest.fixture
@@ -57,30 +30,8 @@ def courier() -> Courier:
 
 @pytest.fixture
 async def api(office: Office, courier: Courier) -> AsyncIterator[httpx.AsyncClient]:
-    app = make_app(
-        Services(
-            store=office.store,
-            desk=office.desk,
-            commands=office.commands,
-            clock=office.clock,
-            metrics=office.metrics,
-            courier=courier,
-            token=TOKEN,
-            speed=10.0,
-        )
-    )
-    transport = httpx.ASGITransport(app=app)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://collector", headers=headers
-    ) as client:
+    async with asking(services(office, courier)) as client:
         yield client
-
-
-async def ask(api: httpx.AsyncClient, path: str, status: int = 200) -> Any:
-    response = await api.get(path)
-    assert response.status_code == status, response.text
-    return response.json()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +53,7 @@ async def test_without_the_token_nothing_is_told(
     api.headers.pop("Authorization")
     response = await api.get(path, headers=told)
     assert response.status_code == 401
-    assert response.json()["error"]["code"] == "unauthorized"
+    assert response.json()["code"] == "unauthorized"
     assert response.headers["www-authenticate"] == "Bearer"
 
 
@@ -224,7 +175,7 @@ async def test_a_profile_is_created_and_listed_as_the_page_lists_it(api: httpx.A
     }
     assert rows[0]["assigned_groups"] == ["Kiosk Devices"]
     again = await api.post(PROFILES, json={"name": "Kiosk ESP"})
-    assert (again.status_code, again.json()["error"]["code"]) == (409, "exists")
+    assert (again.status_code, again.json()["code"]) == (409, "exists")
 
 
 @pytest.mark.parametrize(
@@ -244,9 +195,9 @@ async def test_a_bad_profile_is_refused_in_one_shape(
 ) -> None:
     response = await api.post(PROFILES, json=content)
     assert response.status_code == 422
-    error = response.json()["error"]
+    error = response.json()
     assert error["code"] == "invalid"
-    assert error["message"]
+    assert error["detail"]
     assert error["key"] == key
 
 
@@ -257,9 +208,9 @@ async def test_a_profile_that_makes_assignments_too_large_is_refused_with_the_se
     office.desk.apply(Setup(catalogue={EnrollmentType.IOS: Catalogue(items=apps)}), 0)
     response = await api.post(PROFILES, json={"name": "Long", "custom_message": "漢" * 10_000})
     assert response.status_code == 422
-    error = response.json()["error"]
+    error = response.json()
     assert (error["code"], error["key"]) == ("invalid", "custom_message")
-    assert error["message"].endswith("; shorten custom_message or assign fewer items")
+    assert error["detail"].endswith("; shorten custom_message or assign fewer items")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +229,7 @@ async def test_every_refusal_has_the_same_shape(
 ) -> None:
     response = await api.request(method, path)
     assert response.status_code == status
-    assert set(response.json()["error"]) == {"code", "message", "key"}
+    assert set(response.json()) == {"type", "title", "status", "detail", "code", "key"}
 
 
 async def test_a_devices_history_is_told_the_newest_first(
@@ -333,7 +284,7 @@ async def test_a_refresh_chooses_anew_before_the_command_goes_out(
 async def test_a_command_to_a_device_that_never_began_is_refused(api: httpx.AsyncClient) -> None:
     content = {"action": {"kind": "collect_logs"}}
     response = await api.post("/api/devices/UNKNOWN/commands", json=content)
-    assert (response.status_code, response.json()["error"]["code"]) == (409, "no_attempt")
+    assert (response.status_code, response.json()["code"]) == (409, "no_attempt")
 
 
 async def test_registered_devices_are_pending(api: httpx.AsyncClient) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,41 +14,14 @@ import structlog
 from agent.wire.graph import GRAPH_TYPE
 from agent.wire.profile import WindowsSettings
 from collector.api import Services, make_app
-from collector.cli import app
 from collector.mqtt import MqttBroker
 from collector.ports import BrokerRefused
 from collector.profiles import StoredProfile
 from collector.setup import ProfileEntry
+from tests.collector.asking import Courier
+from tests.collector.calling import Call
 from tests.collector.fleet import Office, Reporter
-from tests.collector.test_api import Courier
-
-
-@dataclass(frozen=True)
-class Result:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-Call = Callable[..., Result]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
-    """Run the program in this process."""
-    for name in ("ESP_COLLECTOR_URL", "ESP_COLLECTOR_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str | Path) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Result(int(ended.value.code or 0), told.out, told.err)
-
-    yield run
-    # `serve` sends its logs to this test's stderr, which is gone after it.
-    structlog.reset_defaults()
-
+from tests.collector.portal import IOS, ROWS, Sender, abandoned, enrolled
 
 SERVE = ("serve", "--broker", "mqtt://127.0.0.1:1", "--tenant", "acme")
 
@@ -100,7 +72,13 @@ def test_a_wrong_token_is_one_sentence_and_exit_code_2(
     token.write_text("wrong")
 
     async def refused(*_: object, **__: object) -> httpx.Response:
-        answer = {"error": {"code": "unauthorized", "message": "send the header"}}
+        answer = {
+            "type": "urn:esp-collector:problem:unauthorized",
+            "title": "Unauthorized",
+            "status": 401,
+            "detail": "send the header",
+            "code": "unauthorized",
+        }
         return httpx.Response(401, json=answer, request=httpx.Request("GET", "http://x"))
 
     monkeypatch.setattr(httpx.AsyncClient, "request", refused)
@@ -238,6 +216,9 @@ def serving(
         return await httpx.ASGITransport(app=served).handle_async_request(request)
 
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
+    # A collector logs to its own stderr, which is not that of whoever asks it.
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)
     (tmp_path / "secret").write_text("secret")
     return ("--url", "http://collector", "--token-file", tmp_path / "secret")
 
@@ -392,3 +373,57 @@ def test_a_name_that_is_no_device_id_is_told_before_anybody_is_asked(call: Call)
     told = call("profile", "explain", "PC/9", "--type", "ios")
     assert told.exit_code == 2
     assert "'PC/9' is no device id" in told.stderr
+
+
+def test_a_profile_is_changed_assigned_ordered_switched_and_deleted(
+    call: Call, serving: tuple[str | Path, ...], office: Office, tmp_path: Path
+) -> None:
+    for name in ("Kiosk ESP", "Lobby ESP"):
+        office.desk.add_profile(ProfileEntry(name=name))
+    (tmp_path / "longer.toml").write_text(
+        "timeout_minutes = 90\n[error_handling]\nallow_reset = true\n"
+    )
+
+    def stored() -> StoredProfile:
+        (found,) = (p for p in office.desk.profiles() if p.profile.id == "kiosk-esp")
+        return found
+
+    for arguments in (
+        ("change", "Kiosk ESP", tmp_path / "longer.toml"),
+        ("assign", "kiosk-esp", "Kiosk Devices", "Lobby"),
+        ("off", "kiosk-esp"),
+    ):
+        result = call("profile", *arguments, *serving)
+        assert (result.exit_code, result.stderr) == (0, ""), arguments
+    assert stored().profile.timeout_minutes == 90
+    assert stored().profile.error_handling.allow_reset
+    assert (stored().groups, stored().active) == (("Kiosk Devices", "Lobby"), False)
+    assert call("profile", "on", "kiosk-esp", *serving).exit_code == 0
+    assert stored().active
+    ordered = call("profile", "first", "lobby-esp", "kiosk-esp", *serving)
+    assert ordered.stdout == "lobby-esp, kiosk-esp\n"
+    assert call("profile", "delete", "kiosk-esp", *serving).stdout == "deleted kiosk-esp\n"
+    assert [p.profile.id for p in office.desk.profiles()] == ["lobby-esp", "default-esp"]
+    refused = call("profile", "delete", "default-esp", *serving)
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+
+
+def test_the_incomplete_enrollments_are_printed_and_written_for_spreadsheets(
+    call: Call, serving: tuple[str | Path, ...], office: Office
+) -> None:
+    phone = Sender("phone")
+    office.take_in(phone.sent(abandoned(ROWS["terms-decline"], IOS)))
+    office.take_in(phone.sent(enrolled(IOS)))
+    printed = call("incomplete", *serving).stdout
+    assert "       2 Initiated enrollments\n" in printed
+    assert "   50.0% Incomplete rate (1 abandoned)\n" in printed
+    (line,) = (one for one in printed.splitlines() if "Decline All" in one)
+    assert line.split()[0] == "TermsofUse"
+    assert line.split()[-1] == "1"
+    told = json.loads(call("incomplete", "--os", "ios", "--json", *serving).stdout)
+    assert told["roll_up"]["abandoned"] == 1
+    lines = call("incomplete", "--csv", "days", "--days", "3", *serving).stdout.splitlines()
+    assert len(lines) == 1 + 3
+    refused = call("incomplete", "--from", "2001-01-01", *serving)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("esp-collector: from: goes back to 2001-01-01")

@@ -18,8 +18,8 @@ from collector.api import Services, make_app
 from collector.desk import Assigned
 from collector.setup import Catalogue, Group, ProfileEntry, Registration, Setup
 from collector.text import effective_profile_lines
+from tests.collector.asking import Courier
 from tests.collector.fleet import NOON_MS, Office, Reporter
-from tests.collector.test_api import Courier
 
 JANE = "jane.smith@company.com"
 AUTOPILOT = EnrollmentType.WINDOWS_AUTOPILOT
@@ -73,7 +73,7 @@ async def refused(
 ) -> dict[str, str | None]:
     response = await api.get(f"/api/devices/{device}/effective-profile", params=asked)
     assert response.status_code == status, response.text
-    error: dict[str, str | None] = response.json()["error"]
+    error: dict[str, str | None] = response.json()
     return error
 
 
@@ -164,7 +164,7 @@ async def test_a_device_that_nobody_knows_needs_a_type(
 ) -> None:
     kinds = "windows_autopilot, windows_manual, macos_ade, ios, android_enterprise"
     error = await refused(api, "PC-9", 404)
-    assert error["message"] == (
+    assert error["detail"] == (
         "nothing is known of 'PC-9'; check its id, or say how it would enroll: "
         f"enrollment_type (--type) is one of {kinds}"
     )
@@ -178,7 +178,7 @@ async def test_a_device_that_is_registered_without_a_type_is_told_apart(
 ) -> None:
     office.desk.register([Registration(device="PC-9")], NOON_MS)
     error = await refused(api, "PC-9", 404)
-    assert str(error["message"]).startswith(
+    assert str(error["detail"]).startswith(
         "'PC-9' is registered without an enrollment type and has not begun; say how"
     )
 
@@ -273,7 +273,7 @@ async def test_a_version_is_asked_for_only_where_something_depends_on_it(
     office.desk.apply(setup, NOON_MS)
     error = await refused(api, "PC-1", 422, enrollment_type="windows_autopilot")
     assert error["key"] == "os_version"
-    assert error["message"] == (
+    assert error["detail"] == (
         f"is not known, and {asking} asks for a minimum; give one (--os-version), such as 10.0.22631"
     )
     answer = await ask(api, "PC-1", enrollment_type="windows_autopilot", os_version="10.0.22631")
@@ -293,7 +293,7 @@ async def test_a_question_that_cannot_be_answered_is_told(
     api: httpx.AsyncClient, asked: dict[str, str], sentence: str
 ) -> None:
     error = await refused(api, "PC-1", 422, **asked)
-    assert sentence in str(error["message"])
+    assert sentence in str(error["detail"])
 
 
 async def test_explaining_stores_nothing(office: Office, api: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from agent.wire.identity import key_id
-from collector.keys import KeyRefused, load_or_make, load_or_make_token
+from collector.keys import KeyRefused, Rotation, load_or_make, load_or_make_token, rotate
 
 
 def mode(path: Path) -> int:
@@ -50,3 +50,38 @@ def test_the_token_is_made_once(tmp_path: Path) -> None:
     assert load_or_make_token(path, "first") == "first"
     assert load_or_make_token(path, "second") == "first"
     assert mode(path) == 0o600
+
+
+def test_a_key_is_replaced_with_an_overlap(tmp_path: Path) -> None:
+    """At every step the devices that trust what the step before said can check what is signed now."""
+    old = load_or_make(tmp_path).trusted_key
+    both = rotate(tmp_path, Rotation.PREPARE)
+    assert (both[0], len(both)) == (old, 2)
+    new = both[1]
+    assert rotate(tmp_path, Rotation.PREPARE) == both
+    assert load_or_make(tmp_path).trusted_key == old
+    assert rotate(tmp_path, Rotation.SWITCH) == [new, old]
+    assert rotate(tmp_path, Rotation.SWITCH) == [new, old]
+    assert load_or_make(tmp_path).trusted_key == new
+    assert mode(tmp_path / "private.pem") == 0o600
+    assert rotate(tmp_path, Rotation.FINISH) == [new]
+    assert (tmp_path / "public.pem").read_text() == new.public_key
+
+
+def test_a_step_too_early_is_refused(tmp_path: Path) -> None:
+    """Nobody switches to a key that no device was given, or finishes what was not switched."""
+    load_or_make(tmp_path)
+    with pytest.raises(KeyRefused, match="make it with `prepare`"):
+        rotate(tmp_path, Rotation.SWITCH)
+    rotate(tmp_path, Rotation.PREPARE)
+    with pytest.raises(KeyRefused, match="is not in use yet"):
+        rotate(tmp_path, Rotation.FINISH)
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    """At the start, with the command that closes it."""
+    load_or_make(tmp_path)
+    key = tmp_path / "private.pem"
+    key.chmod(0o640)
+    with pytest.raises(KeyRefused, match=f"mode 0640.*chmod 600 {key}"):
+        load_or_make(tmp_path)

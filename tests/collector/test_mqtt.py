@@ -47,7 +47,7 @@ async def test_a_broker_that_dies_unnoticed_is_no_complaint() -> None:
         ):
             assert isinstance(connection, _MqttConnection)
             dies.set()
-            await asyncio.wait([connection._client._disconnected])
+            await asyncio.wait([connection._lost])
 
 
 async def test_an_end_that_comes_together_with_the_acceptance_is_no_connection() -> None:

@@ -29,6 +29,7 @@ from tests.collector.fleet import (
     Reporter,
     delivered_birth,
     event_topic,
+    take_over,
 )
 from tests.collector.paper_broker import PaperBroker
 
@@ -40,6 +41,7 @@ async def running(office: Office, broker: PaperBroker, **more: Any) -> AsyncIter
     subscriber = Subscriber(
         tenant=TENANT,
         store=office.store.id,
+        leases=office.leases,
         terms=office.terms,
         broker=broker,
         inbound=office.inbound,
@@ -272,15 +274,17 @@ async def test_a_deposed_owner_stores_nothing_and_says_nothing_more(office: Offi
     broker, device = PaperBroker(), Reporter()
     partition = partition_of(device.device)
     async with running(office, broker) as subscriber:
-        office.store.claim([partition])
+        owner = subscriber.owners[partition]
+        take_over(office, partition)
         await broker.publish(event_topic(device.begin()), encode(device.sent[0]))
         other = Reporter(
             device=next(f"D{n}" for n in range(99) if partition_of(f"D{n}") != partition)
         )
         await broker.publish(event_topic(other.begin()), encode(other.sent[0]))
         await ack(broker, other, 1)
-        assert subscriber.owners[partition].is_deposed
-        assert "another collector" in subscriber.owners[partition].problem
+        assert owner.is_deposed
+        assert "another collector" in owner.problem
+        assert partition not in subscriber.owners
     assert topic(device, Channel.ACK) not in broker.retained
     assert [r.device for r in office.store.stored_rows()] == [other.device]
 
@@ -406,6 +410,7 @@ async def test_a_broker_that_refuses_is_tried_again_and_shown_once(
     subscriber = Subscriber(
         tenant=TENANT,
         store=office.store.id,
+        leases=office.leases,
         terms={"0": office.terms["0"]},
         broker=broker,
         inbound=office.inbound,

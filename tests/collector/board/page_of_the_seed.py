@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agent.screen.ports import IntentRefused
+from agent.wire.messages import CommandAction
 from agent.wire.profile import EspProfile
 from agent.wire.progress import PhaseProgress, Progress, Reporting, RowProgress
 from agent.wire.vocabulary import (
@@ -21,7 +22,17 @@ from agent.wire.vocabulary import (
     Stage,
 )
 from collector import page
-from collector.board.ports import BoardSnapshot, Unanswered, WatchedScreen
+from collector.board.ports import (
+    BoardSnapshot,
+    DeviceStory,
+    IncompleteReport,
+    ReportFilter,
+    SourceRefused,
+    Unanswered,
+    WatchedScreen,
+)
+from collector.history import CommandLine
+from tests.collector.board.stories import command, seed_report, stuck_story
 
 AT = datetime(2025, 6, 15, 12, 0, tzinfo=UTC)
 
@@ -89,7 +100,7 @@ def _failure(
     )
 
 
-def seed_page(active: int = 3) -> BoardSnapshot:
+def seed_page(active: int = 3, stuck: dict[str, str] | None = None) -> BoardSnapshot:
     """The page; with more active rows than three when asked for."""
     extra = [
         active_row(f"DESKTOP-NEW{n:03}", None, "Windows 11", Stage.ACCOUNT_SETUP, n % 100)
@@ -155,6 +166,7 @@ def seed_page(active: int = 3) -> BoardSnapshot:
                 for number, (name, apps, minutes, group) in enumerate(_PROFILES, 1)
             )
         ),
+        stuck=stuck or {},
     )
 
 
@@ -170,6 +182,7 @@ def empty_page() -> BoardSnapshot:
         active=page.ActiveEnrollments(generated_at=AT, devices=()),
         failures=whole.failures.model_copy(update={"recent": (), "common_reasons": ()}),
         profiles=whole.profiles,
+        stuck={},
     )
 
 
@@ -234,6 +247,11 @@ class ShownBoard:
 
     news: list[BoardSnapshot | Unanswered]
     opened: list[str] = field(default_factory=list)
+    asked: list[ReportFilter] = field(default_factory=list)
+    sent: list[tuple[str, CommandAction]] = field(default_factory=list)
+    refuses: str = ""
+    made: IncompleteReport = field(default_factory=seed_report)
+    told: list[DeviceStory | Unanswered] = field(default_factory=lambda: [stuck_story()])
 
     async def snapshots(self) -> AsyncIterator[BoardSnapshot | Unanswered]:
         for one in self.news:
@@ -242,3 +260,20 @@ class ShownBoard:
     def screen(self, device: str) -> WatchedScreen:
         self.opened.append(device)
         return ShownScreen(device)
+
+    async def stories(self, device: str) -> AsyncIterator[DeviceStory | Unanswered]:
+        self.opened.append(f"history of {device}")
+        for one in self.told:
+            yield one
+
+    async def report(self, wanted: ReportFilter) -> IncompleteReport:
+        self.asked.append(wanted)
+        if self.refuses:
+            raise SourceRefused(self.refuses)
+        return self.made
+
+    async def send(self, device: str, action: CommandAction) -> CommandLine:
+        if self.refuses:
+            raise SourceRefused(self.refuses)
+        self.sent.append((device, action))
+        return command(action)

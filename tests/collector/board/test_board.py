@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
 import httpx
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from agent.screen.screen import EspScreen
 from agent.wire.codec import decode
-from agent.wire.messages import Status
-from agent.wire.vocabulary import Stage
+from agent.wire.messages import (
+    CommandAction,
+    ExtendTimeout,
+    ResetDevice,
+    RetryItem,
+    RetryPhase,
+    Status,
+)
+from agent.wire.vocabulary import Context, Section, Stage
 from collector import page
 from collector.board import rows
 from collector.board.app import BoardApp
+from collector.board.arranging import Order, matching
+from collector.board.device import DeviceScreen
 from collector.board.http_source import HttpScreenSource
 from collector.board.panels import Figures, Listing
-from collector.board.ports import BoardSnapshot, Unanswered, WatchedScreen
+from collector.board.ports import (
+    ActionCount,
+    BoardSnapshot,
+    ReportFilter,
+    Unanswered,
+    WatchedScreen,
+)
+from collector.board.report import action_rows
 from collector.client import Collector
 from tests.collector.board.page_of_the_seed import (
     AT,
@@ -31,8 +49,10 @@ from tests.collector.board.page_of_the_seed import (
     seed_page,
     some_progress,
 )
+from tests.collector.board.stories import empty_report, failed_story, seed_report
 
 PATIENCE_S = 0.02
+STUCK = {"DESKTOP-NEW001": "Microsoft 365 Apps"}
 NARROW, WIDE = (80, 24), (120, 40)
 Compare = Callable[..., bool]
 
@@ -58,7 +78,7 @@ def pressing(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("view", ["1", "2", "3", "4"])
+@pytest.mark.parametrize("view", ["1", "2", "3", "4", "5"])
 def test_each_view(snap_compare: Compare, view: str, size: tuple[int, int]) -> None:
     assert snap_compare(board(seed_page()), run_before=pressing(view), terminal_size=size)
 
@@ -80,16 +100,16 @@ def test_a_collector_that_is_gone(snap_compare: Compare) -> None:
     assert snap_compare(app, run_before=pressing(), terminal_size=NARROW)
 
 
-class Fed:
+class Fed(ShownBoard):
     """A source that a test feeds while the board runs."""
 
     def __init__(self) -> None:
-        self.news: asyncio.Queue[BoardSnapshot] = asyncio.Queue()
-        self.opened: list[str] = []
+        super().__init__([])
+        self.queue: asyncio.Queue[BoardSnapshot] = asyncio.Queue()
 
     async def snapshots(self) -> AsyncIterator[BoardSnapshot | Unanswered]:
         while True:
-            yield await self.news.get()
+            yield await self.queue.get()
 
     def screen(self, device: str) -> WatchedScreen:
         self.opened.append(device)
@@ -97,8 +117,8 @@ class Fed:
 
 
 async def fed(pilot: Pilot[Any], source: Fed, snapshot: BoardSnapshot) -> None:
-    source.news.put_nowait(snapshot)
-    while not source.news.empty():
+    source.queue.put_nowait(snapshot)
+    while not source.queue.empty():
         await pilot.pause()
     await pilot.pause()
 
@@ -111,6 +131,7 @@ def with_active(*names: str) -> BoardSnapshot:
         page.ActiveEnrollments(generated_at=AT, devices=tuple(reversed(made))),
         whole.failures,
         whole.profiles,
+        {},
     )
 
 
@@ -274,7 +295,7 @@ async def test_a_silent_device_says_so_beside_its_stage() -> None:
     silent = page.ActiveEnrollments(
         generated_at=AT, devices=(row.model_copy(update={"silent": True}),)
     )
-    snapshot = BoardSnapshot(whole.status, silent, whole.failures, whole.profiles)
+    snapshot = BoardSnapshot(whole.status, silent, whole.failures, whole.profiles, {})
     assert rows.active_rows(snapshot, 4)[0].cells[3].plain == "Silent: Installing Apps"
 
 
@@ -296,7 +317,7 @@ async def test_no_size_breaks_it(size: tuple[int, int]) -> None:
     app = board(seed_page(60))
     async with app.run_test(size=size) as pilot:
         await settled(pilot)
-        for view in "1234":
+        for view in "123451":
             await pilot.press(view)
         await pilot.resize_terminal(*WIDE)
         await pilot.pause()
@@ -316,3 +337,279 @@ def test_columns_fill_the_width_and_never_go_beyond_it() -> None:
         for width in (79, 100, 119):
             sizes = rows.widths(columns, width)
             assert sum(sizes) + 2 * len(sizes) <= width
+
+
+def test_words_of_the_filter_have_to_be_there_whatever_the_case() -> None:
+    lines = rows.active_rows(seed_page(5), 4)
+    assert [row.key for row in matching(lines, "DESKTOP windows")] == [
+        "DESKTOP-NEW001", "DESKTOP-NEW004", "DESKTOP-NEW005",
+    ]  # fmt: skip
+    assert [row.key for row in matching(lines, "mac policies")] == ["MacBook-NEW002"]
+    assert matching(lines, "mac windows") == []
+    assert matching(lines, "") == lines
+
+
+def test_a_column_of_figures_is_sorted_by_figure() -> None:
+    lines = rows.active_rows(seed_page(12), 4)
+    by_progress = Order(4).sorted(lines)
+    told = [int(row.cells[4].plain.split()[-1].rstrip("%")) for row in by_progress]
+    assert told == sorted(told)
+    assert {9, 75} <= set(told), "as text 9 would come after 75"
+    assert Order(4).turned.sorted(lines)[0].key == "DESKTOP-NEW001"
+    assert Order().sorted(lines) == lines
+
+
+def test_sorting_goes_through_the_columns_and_back_to_none() -> None:
+    order, seen = Order(), []
+    for _ in range(len(rows.ACTIVE) + 1):
+        order = order.next_of(rows.ACTIVE)
+        seen.append(order.column)
+    assert seen == [0, 1, 2, 3, 4, None]
+
+
+@pytest.mark.parametrize("column", rows.ACTIVE)
+def test_a_sorted_heading_ends_with_its_arrow_and_fits(column: rows.Column) -> None:
+    for order, arrow in ((Order(0), "▲"), (Order(0).turned, "▼")):
+        head = order.head(0, column, column.least)
+        assert head.endswith(arrow)
+        assert len(head) <= column.least
+
+
+async def test_the_filter_shows_while_it_is_typed_and_escape_clears_it() -> None:
+    app = board(seed_page(60))
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        assert table(app).row_count == 60
+        await pilot.press("slash", "m", "a", "c")
+        await pilot.pause()
+        assert [table(app).device, table(app).row_count] == ["MacBook-NEW002", 1]
+        await pilot.press("enter")
+        assert table(app).has_focus
+        assert table(app).row_count == 1, "it is kept"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert table(app).row_count == 60
+
+
+async def test_keys_of_the_board_are_letters_of_the_filter() -> None:
+    """`q` in a filter ends nothing, `5` is no view."""
+    app = board(seed_page(3))
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        await pilot.press("slash", "q", "5", "s")
+        await pilot.pause()
+        assert app.is_running
+        assert table(app).row_count == 0
+        await pilot.press("escape")
+        await pilot.pause()
+        assert table(app).row_count == 3
+
+
+async def test_sorting_holds_while_new_pages_come() -> None:
+    source = Fed()
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await fed(pilot, source, with_active("B", "C", "A"))
+        await pilot.press("s")
+        await pilot.pause()
+        assert [row.key for row in table(app)._rows] == ["A", "B", "C"]
+        await fed(pilot, source, with_active("D", "B", "A", "C"))
+        assert [row.key for row in table(app)._rows] == ["A", "B", "C", "D"]
+        await pilot.press("S")
+        await pilot.pause()
+        assert [row.key for row in table(app)._rows] == ["D", "C", "B", "A"]
+        for _ in range(len(rows.ACTIVE)):
+            await pilot.press("s")
+        await pilot.pause()
+        assert [row.key for row in table(app)._rows] == ["D", "B", "A", "C"], "as it came"
+
+
+async def test_a_stuck_device_is_told_by_words_and_counted() -> None:
+    app = board(seed_page(stuck={"DESKTOP-NEW001": "Microsoft 365 Apps"}))
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        shown = [str(w.render()) for w in app.query_one(Figures).children]
+        assert shown[1].split("\n")[0] == "23  ! 1 stuck"
+        assert table(app)._rows[0].cells[3].plain == "Stuck: Microsoft 365 Apps"
+
+
+REPORT_KEYS = [
+    ("d", ReportFilter(days=30)),
+    ("o", ReportFilter(operating_system="ios")),
+    ("e", ReportFilter(section=Section.SETUP_CHECKLIST)),
+]
+
+
+@pytest.mark.parametrize(("key", "wanted"), REPORT_KEYS)
+async def test_the_report_is_asked_again_with_each_filter(key: str, wanted: ReportFilter) -> None:
+    source = ShownBoard([seed_page()])
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        assert source.asked == [], "nobody looks at it"
+        await pilot.press("5")
+        await settled(pilot)
+        await pilot.press(key)
+        await settled(pilot)
+    assert source.asked == [ReportFilter(), wanted]
+
+
+def test_the_table_of_actions_leaves_out_what_nobody_did() -> None:
+    report = replace(
+        seed_report(),
+        actions=(
+            ActionCount(Section.TERMS_OF_USE, "TermsofUse", "x", "iOS/Android", "Decline All", 0),
+            ActionCount(Section.TERMS_OF_USE, "TermsofUse", "y", "iOS/Android", "Decline All", 2),
+            ActionCount(Section.SETUP_CHECKLIST, "DeviceCategory", "z", "iOS", "Closed", 1),
+        ),
+    )
+    shown = [[cell.plain.strip() for cell in row.cells] for row in action_rows(report)]
+    assert shown == [
+        ["DeviceCategory", "z", "iOS", "Closed", "1"],
+        ["TermsofUse", "y", "iOS/Android", "Decline All", "2"],
+    ]
+
+
+async def test_a_report_that_can_not_be_had_says_why() -> None:
+    source = ShownBoard([seed_page()], refuses="the token's role is not enough")
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        await pilot.press("5")
+        await settled(pilot)
+        said = str(app.query_one("#looked-at", Static).render())
+    assert said == "the token's role is not enough"
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(
+    "keys",
+    [("h",), ("h", "2"), ("h", "3"), ("h", "4"), ("h", "c"), ("h", "c", "enter")],
+    ids=["items", "reports", "attempts", "commands", "menu", "confirm"],
+)
+def test_a_devices_history(
+    snap_compare: Compare, keys: tuple[str, ...], size: tuple[int, int]
+) -> None:
+    """Why it is where it is, all that is stored of it, and a question before each command."""
+    assert snap_compare(board(seed_page()), run_before=pressing(*keys), terminal_size=size)
+
+
+def test_a_device_on_its_error_screen(snap_compare: Compare) -> None:
+    app = BoardApp(ShownBoard([seed_page()], told=[failed_story()]), zone=UTC)
+    assert snap_compare(app, run_before=pressing("h"), terminal_size=NARROW)
+
+
+def test_a_report_without_anybody(snap_compare: Compare) -> None:
+    app = BoardApp(ShownBoard([seed_page()], made=empty_report()), zone=UTC)
+    assert snap_compare(app, run_before=pressing("5"), terminal_size=NARROW)
+
+
+@pytest.mark.parametrize("keys", [("1",), ("5",), ("h",)], ids=["status", "report", "history"])
+def test_in_a_light_terminal(snap_compare: Compare, keys: tuple[str, ...]) -> None:
+    app = board(seed_page(stuck=STUCK))
+    assert snap_compare(app, run_before=pressing("t", *keys), terminal_size=WIDE)
+
+
+@pytest.mark.parametrize("keys", [("1",), ("5",), ("h",)], ids=["status", "report", "history"])
+def test_without_colours(
+    snap_compare: Compare, keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With NO_COLOR everything that a colour says is said by a word or a sign as well."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = board(seed_page(stuck=STUCK))
+    assert snap_compare(app, run_before=pressing(*keys), terminal_size=NARROW)
+
+
+COMMANDS = [
+    pytest.param(("enter", "y"), RetryPhase(), id="phase"),
+    pytest.param(("down", "enter", "enter", "y"), RetryItem(item="wifi"), id="item"),
+    pytest.param(
+        ("down", "down", "enter", "down", "enter", "y"),
+        ExtendTimeout(context=Context.DEVICE, minutes=30),
+        id="time",
+    ),
+    pytest.param(("end", "enter", *"RESET", "enter"), ResetDevice(), id="reset"),
+]
+
+
+@pytest.mark.parametrize(("keys", "action"), COMMANDS)
+async def test_a_command_goes_out_once_it_is_confirmed(
+    keys: tuple[str, ...], action: CommandAction
+) -> None:
+    source = ShownBoard([seed_page()])
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        await pilot.press("h")
+        await pilot.pause()
+        await pilot.press("c")
+        await pilot.pause()
+        for key in keys[:-1]:
+            await pilot.press(key)
+            await pilot.pause()
+        assert source.sent == [], "nothing goes out before it is confirmed"
+        await pilot.press(keys[-1])
+        await settled(pilot)
+        assert source.sent == [("DESKTOP-NEW001", action)]
+        assert app.screen.query_one("#commands").has_class("-here"), "what becomes of it is shown"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("escape",), ("enter", "n"), ("enter", "escape"), ("enter", "enter", "escape"),
+     ("end", "enter", *"RESE", "enter", "escape")],
+)  # fmt: skip
+async def test_a_command_that_is_not_confirmed_is_not_sent(keys: tuple[str, ...]) -> None:
+    source = ShownBoard([seed_page()])
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        for key in ("h", "c", *keys):
+            await pilot.press(key)
+            await pilot.pause()
+        assert source.sent == []
+        assert isinstance(app.screen, DeviceScreen), "back at the device"
+
+
+async def test_a_command_that_the_collector_refuses_says_why() -> None:
+    source = ShownBoard([seed_page()], refuses="this needs helpdesk; use another token")
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW, notifications=True) as pilot:
+        await settled(pilot)
+        for key in ("h", "c", "enter", "y"):
+            await pilot.press(key)
+            await pilot.pause()
+        await settled(pilot)
+        told = [n.message for n in app._notifications]
+    assert told == ["this needs helpdesk; use another token"]
+
+
+async def test_from_the_history_to_the_screen_and_back() -> None:
+    source = ShownBoard([seed_page()])
+    app = BoardApp(source, zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        await pilot.press("h")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert [type(screen) for screen in app.screen_stack[1:]] == [DeviceScreen, EspScreen]
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen_stack[1:] == []
+    assert source.opened == ["history of DESKTOP-NEW001", "DESKTOP-NEW001"]
+
+
+async def test_no_size_breaks_a_devices_history() -> None:
+    app = board(seed_page())
+    async with app.run_test(size=(30, 8)) as pilot:
+        await settled(pilot)
+        await pilot.press("h")
+        await pilot.pause()
+        for tab in "1234":
+            await pilot.press(tab)
+        await pilot.resize_terminal(300, 100)
+        await pilot.pause()
+        assert isinstance(app.screen, DeviceScreen)

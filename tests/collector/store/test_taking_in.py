@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete, func, select, text, update
 
-import collector.store
+import collector.commit
 from agent.wire.codec import digest, encode
-from agent.wire.events import CommandAnswered, Event
+from agent.wire.events import CommandAnswered, Event, GateChanged
 from agent.wire.messages import CollectLogs
 from agent.wire.topics import partition_of
-from agent.wire.vocabulary import EndState, FailureKind
+from agent.wire.vocabulary import EndState, FailureKind, Gate, GateCause
+from collector import schema
 from collector.database import StoreFailed
-from collector.intake import Loss, Reason, Refused, StreamRow, Unreadable, read
-from collector.store import SET_ASIDE_MAX, Arrival, RefusedPayload, Store, TermLost
+from collector.intake import Loss, Reason, Refused, Unreadable, read
+from collector.records import Arrival, RefusedPayload, TermLost
+from collector.store import SET_ASIDE_MAX, Store
 from tests.collector.fleet import (
     NOON_MS,
     TENANT,
@@ -28,6 +29,7 @@ from tests.collector.fleet import (
     arrival,
     event_topic,
     failure,
+    take_over,
 )
 
 
@@ -45,13 +47,15 @@ def test_reports_are_stored_once_with_the_digest_of_the_device(office: Office) -
     ]
 
 
-def test_what_is_stored_survives_and_streams_go_on_where_they_were(tmp_path: Path) -> None:
+def test_what_is_stored_survives_and_streams_go_on_where_they_were(
+    tmp_path: Path, url: str
+) -> None:
     device = Reporter()
-    first = Office.open(tmp_path)
+    first = Office.open(tmp_path, url=url)
     first.take_in([device.begin(), device.move(10)])
     store_id = first.store.id
     first.close()
-    second = Office.open(tmp_path)
+    second = Office.open(tmp_path, url=url)
     second.take_in([device.end()])
     assert second.store.id == store_id
     assert second.store.stream(device.device, device.stream).last_seq == 3
@@ -64,7 +68,7 @@ def test_a_commit_is_all_or_nothing(office: Office, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise StoreFailed("the disk is full")
 
-    monkeypatch.setattr("collector.store._save_views", broken)
+    monkeypatch.setattr("collector.commit.save_views", broken)
     with pytest.raises(StoreFailed):
         office.take_in(life(Reporter()))
     assert list(office.store.stored_rows()) == []
@@ -74,7 +78,7 @@ def test_a_commit_is_all_or_nothing(office: Office, monkeypatch: pytest.MonkeyPa
 def test_a_collector_of_an_older_term_stores_nothing(office: Office) -> None:
     device = Reporter()
     event = device.begin()
-    office.store.claim([partition_of(device.device)])
+    take_over(office, partition_of(device.device))
     with pytest.raises(TermLost) as lost:
         office.store.commit([arrival(event, term=1)], NOON_MS)
     assert lost.value.partition == partition_of(device.device)
@@ -82,30 +86,61 @@ def test_a_collector_of_an_older_term_stores_nothing(office: Office) -> None:
 
 
 def test_a_stream_that_somebody_else_moved_meanwhile_is_not_moved_again(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Office, url: str
 ) -> None:
+    """Whoever remembers how far it was finds out in the commit, forgets, and goes on from what is stored."""
     device = Reporter()
-    begin = device.begin()
+    begin, move, end = device.begin(), device.move(10), device.end()
     office.take_in([begin])
-    load = collector.store._load_streams
-
-    def stale(*given: Any) -> Any:
-        rows, ids = load(*given)
-        return {key: StreamRow(*key) for key in rows}, ids
-
-    monkeypatch.setattr("collector.store._load_streams", stale)
+    somebody = Store(url, now_ms=NOON_MS)
+    term = office.terms[partition_of(device.device)]
+    somebody.commit([arrival(move, term)], NOON_MS)
+    somebody.close()
     with pytest.raises(StoreFailed, match="moved by somebody else"):
-        office.take_in([begin])
-    assert [r.times for r in office.store.stored_rows()] == [1]
+        office.take_in([move])
+    office.take_in([move, end])
+    assert [(r.seq, r.times) for r in office.store.stored_rows()] == [(1, 1), (2, 1), (3, 1)]
+    assert office.store.attempts() == office.store.derive()
 
 
-def test_every_start_has_a_new_term(tmp_path: Path) -> None:
-    first = Office.open(tmp_path)
-    second = Office.open(tmp_path)
-    assert {second.terms[p] - first.terms[p] for p in first.terms} == {1}
-    assert len(second.terms) == 16
-    first.close()
-    second.close()
+def test_nobody_has_a_number_that_those_who_follow_can_t_wait_for(office: Office) -> None:
+    if office.store.database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    held = text(
+        "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'events'::regclass"
+    )
+    with office.store.database.writing() as connection:
+        first = collector.commit._next_events(connection, 3)
+        assert "RowExclusiveLock" in connection.execute(held).scalars().all()
+        assert list(first) == list(range(first[0], first[0] + 3))
+
+
+def test_what_is_remembered_of_a_partition_ends_with_its_term(office: Office, url: str) -> None:
+    """It went to another collector and came back: what that one stored is what counts."""
+    device = Reporter()
+    begin, move, end = device.begin(), device.move(10), device.end()
+    office.take_in([begin])
+    partition = partition_of(device.device)
+    take_over(office, partition)
+    other = Store(url, now_ms=NOON_MS)
+    other.commit([arrival(move, office.terms[partition] + 1)], NOON_MS)
+    other.close()
+    take_over(office, partition)
+    office.terms[partition] += 2
+    office.take_in([move, end])
+    assert [(r.seq, r.times) for r in office.store.stored_rows()] == [(1, 1), (2, 1), (3, 1)]
+    assert office.store.attempts() == office.store.derive()
+
+
+def test_a_report_of_an_attempt_that_is_over_is_found_again(office: Office) -> None:
+    """Only the latest attempt and open ones are remembered."""
+    device = Reporter()
+    first = device.begin("first")
+    office.take_in([first, device.end(), device.begin("second")])
+    device.attempt = "first"
+    office.take_in([device.event(GateChanged(gate=Gate.RELEASED, cause=GateCause.SETUP_COMPLETE))])
+    assert office.store.attempts() == office.store.derive()
+    assert [view.attempt for view in office.store.attempts()] == ["first", "second"]
 
 
 def test_a_jump_is_recorded_as_a_loss(office: Office) -> None:
@@ -139,11 +174,10 @@ def test_refused_payloads_are_counted_and_only_the_newest_are_kept(office: Offic
             [RefusedPayload("esp/x", refused, 70_000, b"x" * 70_000)] * (SET_ASIDE_MAX - 1), NOON_MS
         )
     assert office.store.refusals() == {"not_json": 2 * (SET_ASIDE_MAX - 1)}
-    kept = sqlite3.connect(office.store.database.shown_url.removeprefix("sqlite:///"))
-    count, longest = kept.execute(
-        "SELECT COUNT(*), MAX(LENGTH(payload_head)) FROM set_aside"
-    ).fetchone()
-    kept.close()
+    kept = schema.SET_ASIDE.c
+    with office.store.database.reading() as connection:
+        query = select(func.count(), func.max(func.length(kept.payload_head)))
+        count, longest = connection.execute(query).one()
     assert (count, longest) == (SET_ASIDE_MAX, 1024)
 
 
@@ -181,33 +215,11 @@ def test_the_first_answer_to_a_command_counts(office: Office) -> None:
     assert office.commands.to_clear(office.clock.now_ms()) == []
 
 
-def test_a_store_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:
-    Office.open(tmp_path).close()
-    path = tmp_path / "store.sqlite"
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE store SET version = 99")
-    connection.commit()
-    connection.close()
-    with pytest.raises(StoreFailed, match=r"version 99 .* begin with an empty data directory"):
-        Store(f"sqlite:///{path}", now_ms=NOON_MS)
-
-
-def test_a_file_that_is_no_store_is_refused_with_one_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "store.sqlite"
-    path.write_bytes(b"not a database, and longer than a header of SQLite is " * 20)
-    with pytest.raises(StoreFailed, match="not a database"):
-        Store(f"sqlite:///{path}", now_ms=NOON_MS)
-
-
-def test_a_url_that_is_no_database_is_refused_with_the_remedy() -> None:
-    with pytest.raises(StoreFailed, match="give sqlite:///FILE or postgresql"):
-        Store("nonsense", now_ms=NOON_MS)
-
-
 def test_a_hostile_name_is_only_a_name(office: Office) -> None:
     device = Reporter(user="Robert'); DROP TABLE events;-- \u202e\x00\U0001f600")
     office.take_in(life(device))
     assert office.store.attempts()[0].user == device.user
+    assert office.store.attempts() == office.store.derive()
 
 
 _STEPS = st.lists(
@@ -219,30 +231,34 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS, cuts=st.sets(st.integers(0, 40)))
 def test_the_page_is_the_fold_of_the_events_whatever_happened(
-    steps: list[tuple[int, str]], cuts: set[int], tmp_path_factory: pytest.TempPathFactory
+    steps: list[tuple[int, str]], cuts: set[int], office: Office
 ) -> None:
     """The attempts table, written batch by batch, is what folding all events from nothing gives."""
-    office = Office.open(tmp_path_factory.mktemp("store"))
-    try:
-        devices = [Reporter(device=f"D{n % 2}", stream=f"s{n}") for n in range(4)]
-        batch: list[Event] = []
-        for number, (which, what) in enumerate(steps):
-            batch.append(_step(devices[which], what))
-            if number in cuts:
-                office.take_in(batch)
-                batch = []
-        office.take_in(batch)
-        stored = office.store.attempts()
-        derived = office.store.derive()
-        # Open attempts end as superseded at the moment of the report that did it, so even times agree.
-        assert stored == derived
-        assert office.store.rebuild() == len(stored)
-        assert office.store.attempts() == stored
-    finally:
-        office.close()
+    empty(office)
+    devices = [Reporter(device=f"D{n % 2}", stream=f"s{n}") for n in range(4)]
+    batch: list[Event] = []
+    for number, (which, what) in enumerate(steps):
+        batch.append(_step(devices[which], what))
+        if number in cuts:
+            office.take_in(batch)
+            batch = []
+    office.take_in(batch)
+    stored = office.store.attempts()
+    derived = office.store.derive()
+    # Open attempts end as superseded at the moment of the report that did it, so even times agree.
+    assert stored == derived
+    assert office.store.rebuild() == len(stored)
+    assert office.store.attempts() == stored
+
+
+def empty(office: Office) -> None:
+    """As if nothing had ever been stored."""
+    with office.store.database.writing() as connection:
+        for table in (schema.ATTEMPTS, schema.LOSSES, schema.EVENTS, schema.STREAMS):
+            connection.execute(delete(table))
 
 
 def _step(device: Reporter, what: str) -> Event:
@@ -266,11 +282,8 @@ def _step(device: Reporter, what: str) -> Event:
 def test_a_page_that_was_tampered_with_is_put_right_by_folding_again(office: Office) -> None:
     office.take_in(life(Reporter()))
     honest = office.store.attempts()
-    path = office.store.database.shown_url.removeprefix("sqlite:///")
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE attempts SET percent = 1, end_state = 'failed'")
-    connection.commit()
-    connection.close()
+    with office.store.database.writing() as connection:
+        connection.execute(update(schema.ATTEMPTS).values(percent=1, end_state="failed"))
     assert office.store.attempts() != honest
     office.store.rebuild()
     assert office.store.attempts() == honest

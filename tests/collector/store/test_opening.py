@@ -1,0 +1,41 @@
+"""What can't be opened is refused with one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collector.data_directory import DataInUse, collector_id
+from collector.database import StoreFailed
+from collector.store import Store
+from tests.collector.fleet import NOON_MS
+
+
+def test_a_file_that_is_no_store_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"not a database, and longer than a header of SQLite is " * 20)
+    with pytest.raises(StoreFailed, match="not a database"):
+        Store(f"sqlite:///{path}", now_ms=NOON_MS)
+
+
+def test_a_url_that_is_no_database_is_refused_with_the_remedy() -> None:
+    with pytest.raises(StoreFailed, match="give sqlite:///FILE or postgresql"):
+        Store("nonsense", now_ms=NOON_MS)
+
+
+def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(StoreFailed, match="failed") as refused:
+        Store(f"postgresql+psycopg://esp:secret@/esp?host={tmp_path}", now_ms=NOON_MS)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_data_directory_has_one_name_and_one_process(tmp_path: Path) -> None:
+    with (
+        collector_id(tmp_path) as name,
+        pytest.raises(DataInUse, match="stop it, or give"),
+        collector_id(tmp_path),
+    ):
+        pass
+    with collector_id(tmp_path) as again:
+        assert again == name
