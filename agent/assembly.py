@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import ssl
+import stat
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -234,16 +236,30 @@ def build_tls(
         match identity:
             case None:
                 return tls_context(None)
-            case ServiceIdentity():
-                return tls_context(resolved(identity.ca_file))
-            case Identity():
+            case Identity() | ServiceIdentity():
+                key = resolved(identity.key_file)
+                if key is not None:
+                    _check_private(key)
                 return tls_context(
-                    resolved(identity.ca_file),
-                    resolved(identity.certificate_file),
-                    resolved(identity.key_file),
+                    resolved(identity.ca_file), resolved(identity.certificate_file), key
                 )
     except ValueError as error:
         raise BadInput(str(error)) from error
+
+
+def _check_private(key: Path) -> None:
+    """Raises `BadInput` when other accounts may use the key of an identity."""
+    try:
+        mode = stat.S_IMODE(key.stat().st_mode)
+    except OSError as error:
+        raise BadInput(
+            f"{key}: cannot be read ({error.strerror}); copy the whole folder that `esp-broker` wrote"
+        ) from error
+    if os.name == "posix" and mode & 0o077:
+        raise BadInput(
+            f"{key}: has mode {mode:04o}, so other accounts can use this key; "
+            f"take their rights away with: chmod 600 {key}"
+        )
 
 
 def build_transport(

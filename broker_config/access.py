@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
@@ -136,8 +136,8 @@ def topic_pattern(rule: Rule, tenant: str, partition: str, device: str) -> str:
     return str(DeviceTopic(tenant, partition, device, rule.channel, command))
 
 
-def mosquitto_acl(tenant: str) -> str:
-    """The rules as a Mosquitto access file.
+def mosquitto_acl(tenant: str, denied: Sequence[str] = ()) -> str:
+    """The rules as a Mosquitto access file; `denied` are devices that may do nothing.
 
     Mosquitto refuses no SUBSCRIBE for the sake of this file: it filters what it delivers, message by message.
     """
@@ -159,6 +159,8 @@ def mosquitto_acl(tenant: str) -> str:
         "# Mosquitto tries one pattern after the other.",
     ]
     lines += _device_patterns(tenant)
+    for device in denied:
+        lines += ["", "# revoked, or cut off for what it did", f"user {device}", "topic deny #"]
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker_config.certificates import Tls, key_beside
 from broker_config.limits import (
     DEVICE_CONNECTIONS_MAX,
     LIMITS,
@@ -14,9 +15,10 @@ from broker_config.limits import (
     SERVICE_CONNECTIONS_MAX,
     Setting,
 )
-from broker_config.settings import LOOPBACK, BrokerSettings
+from broker_config.settings import BrokerSettings, bound_address
 
 _LISTENER = re.compile(r"^listener[ \t]+(?P<port>\d+)(?:[ \t]+(?P<host>\S+))?[ \t]*$", re.MULTILINE)
+_CERTIFICATE = re.compile(r"^certfile[ \t]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Listener:
     port: int
     host: str
     """Empty when it listens on every address."""
+    is_tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Paths:
     """The files that the configuration names."""
 
     access: Path
-    passwords: Path
+    tls: Tls
     data: Path
 
 
@@ -57,9 +60,15 @@ def render(settings: BrokerSettings, paths: Paths, account: str | None) -> str:
 
 def listeners(configuration: str) -> tuple[Listener, ...]:
     """The listeners of a configuration, in its order."""
+    matches = list(_LISTENER.finditer(configuration))
+    ends = [match.start() for match in matches[1:]] + [len(configuration)]
     return tuple(
-        Listener(int(match["port"]), match["host"] or "")
-        for match in _LISTENER.finditer(configuration)
+        Listener(
+            int(match["port"]),
+            match["host"] or "",
+            _CERTIFICATE.search(configuration, match.end(), end) is not None,
+        )
+        for match, end in zip(matches, ends, strict=True)
     )
 
 
@@ -83,24 +92,43 @@ acl_file {paths.access}"""
 
 
 def _hardened(settings: BrokerSettings, paths: Paths) -> str:
+    tls = paths.tls
+    devices = _listener(settings.port, settings.host)
+    services = _listener(settings.service_port, settings.service_host)
     return f"""\
-# Nobody gets in without an account. Accounts and rights hold for every listener.
+# Nobody gets in without a certificate. Rights hold for every listener.
 per_listener_settings false
 allow_anonymous false
-password_file {paths.passwords}
 acl_file {paths.access}
 
-# Devices. The client id is replaced by the user name that was checked, so that no device can take over
-# another one's connection by using its client id. Passwords travel as they are: leave this listener on
-# loopback, or give it cafile, certfile and keyfile, before devices reach it over a network.
-listener {settings.port} {settings.host}
+# Devices. The name in the certificate is the user name, and replaces the client id, so that no device can
+# take over another one's connection by using its client id. Only the devices' own authority is believed:
+# whoever may sign below `cafile` may be any device.
+{devices}
+{_tls_lines(tls, tls.devices_authority, tls.devices_revoked)}
 use_username_as_clientid true
 max_connections {DEVICE_CONNECTIONS_MAX}
 
 # Collector and help desk, who open several connections with one account: one for each partition owned,
-# one for each screen watched. On this machine only.
-listener {settings.service_port} {LOOPBACK}
+# one for each screen watched. Another authority signs them, so no device's certificate opens this door.
+{services}
+{_tls_lines(tls, tls.servers_authority, tls.services_revoked)}
 max_connections {SERVICE_CONNECTIONS_MAX}"""
+
+
+def _listener(port: int, host: str) -> str:
+    return f"listener {port} {bound_address(host)}".rstrip()
+
+
+def _tls_lines(tls: Tls, authority: Path, revoked: Path) -> str:
+    return f"""\
+cafile {authority}
+certfile {tls.server}
+keyfile {key_beside(tls.server)}
+crlfile {revoked}
+require_certificate true
+use_identity_as_username true
+tls_version tlsv1.2"""
 
 
 def _line(setting: Setting) -> str:

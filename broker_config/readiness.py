@@ -22,12 +22,19 @@ def connect_packet(client_id: bytes = CLIENT_ID) -> bytes:
     return bytes([0x10, len(variable) + len(payload)]) + variable + payload
 
 
-async def answers(host: str, port: int) -> bool:
-    """Whether something at this address answers a CONNECT; a refusal is an answer too."""
+async def answers(host: str, port: int, *, is_tls: bool = False) -> bool:
+    """Whether something at this address answers a CONNECT; a refusal is an answer too.
+
+    Behind TLS nobody answers a stranger. There it is enough that something listens, which Mosquitto does as the last
+    thing before it serves.
+    """
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
+    if is_tls:
+        writer.close()
+        return True
     try:
         writer.write(connect_packet())
         packet = await asyncio.wait_for(reader.readexactly(4), ANSWER_S)
@@ -41,10 +48,10 @@ async def answers(host: str, port: int) -> bool:
         writer.close()
 
 
-async def until_ready(host: str, port: int) -> None:
+async def until_ready(host: str, port: int, *, is_tls: bool = False) -> None:
     """Return once the broker answers; the caller sets the limit."""
     while True:
-        if await answers(host, port):
+        if await answers(host, port, is_tls=is_tls):
             return
         await asyncio.sleep(RETRY_S)
 

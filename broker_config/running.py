@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import shutil
 import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from broker_config.deployment import Deployment
+from broker_config.guard import of_interest
 from broker_config.mosquitto import Listener
 from broker_config.problems import BrokerProblem
 from broker_config.readiness import check_port, until_ready
 from broker_config.settings import LOOPBACK, broker_url
+from broker_config.watchman import Watchman
 
 READY_S = 10.0
 GOODBYE_S = 10.0
 RELOAD_CHECK_S = 0.1
-"""Short, because a script may enroll a device right after giving it its account, and a refused agent waits long."""
+"""Short, because whoever revokes a stolen device wants it to hold now."""
 LINES_KEPT = 20
+CHUNK_BYTES = 256 * 1024
+_RUNS = re.compile(r"mosquitto version \S+ running$")
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
 
@@ -58,10 +65,12 @@ async def run_mosquitto(
     program: str,
     configuration: Path,
     listeners: tuple[Listener, ...],
-    watched: Path,
+    place: Deployment,
     announce: Announce,
 ) -> None:
-    """Run Mosquitto until SIGTERM or SIGINT, and let it read `watched`, the password file, anew when it changes.
+    """Run Mosquitto until SIGTERM or SIGINT, and let it read its files anew when one of them changes.
+
+    Where devices have certificates, whoever does far more than a device is cut off.
 
     Raises:
         BrokerProblem: a port is taken, or Mosquitto ended by itself; with what it said.
@@ -73,16 +82,27 @@ async def run_mosquitto(
             program,
             "-c",
             str(configuration),
+            *(["-v"] if listeners[0].is_tls else []),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             preexec_fn=_die_with_parent,
         )
         said: deque[str] = deque(maxlen=LINES_KEPT)
-        relay = asyncio.create_task(_relay(process, said), name="mosquitto log")
+        watchman = Watchman(
+            place,
+            _reachable(listeners[0].host),
+            listeners[0].port,
+            reload=partial(_reload, process),
+            say=partial(_say, said),
+        )
+        hear = watchman.hear if listeners[0].is_tls else None
+        runs = asyncio.Event()
+        relay = asyncio.create_task(_relay(process, said, hear, runs), name="mosquitto log")
         try:
-            if await _came_up(process, listeners[0], stopped):
-                announce(broker_url(_reachable(listeners[0].host), listeners[0].port))
-            await _until_stopped(process, watched, stopped)
+            if await _came_up(process, listeners[0], stopped, runs):
+                first = listeners[0]
+                announce(broker_url(_reachable(first.host), first.port, is_tls=first.is_tls))
+            await _until_stopped(process, place.watched, stopped, watchman)
         finally:
             await _end(process)
             await relay
@@ -91,10 +111,19 @@ async def run_mosquitto(
 
 
 async def _came_up(
-    process: asyncio.subprocess.Process, listener: Listener, stopped: asyncio.Event
+    process: asyncio.subprocess.Process,
+    listener: Listener,
+    stopped: asyncio.Event,
+    runs: asyncio.Event,
 ) -> bool:
-    """True when the broker answers; False when it ended, or was stopped, before that."""
-    ready = asyncio.create_task(until_ready(_reachable(listener.host), listener.port), name="ready")
+    """True when the broker serves; False when it ended, or was stopped, before that.
+
+    Behind TLS nobody answers a stranger, so there its own word counts.
+    """
+    served = (
+        runs.wait() if listener.is_tls else until_ready(_reachable(listener.host), listener.port)
+    )
+    ready = asyncio.ensure_future(served)
     others = [
         asyncio.create_task(process.wait(), name="mosquitto"),
         asyncio.create_task(stopped.wait(), name="stop"),
@@ -109,26 +138,34 @@ async def _came_up(
 
 
 async def _until_stopped(
-    process: asyncio.subprocess.Process, watched: Path, stopped: asyncio.Event
+    process: asyncio.subprocess.Process,
+    watched: tuple[Path, ...],
+    stopped: asyncio.Event,
+    watchman: Watchman,
 ) -> None:
     tasks = [
         asyncio.create_task(process.wait(), name="mosquitto"),
         asyncio.create_task(stopped.wait(), name="stop"),
         asyncio.create_task(_reload_on_change(process, watched), name="reload"),
+        asyncio.create_task(watchman.stand(), name="guard"),
     ]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     await _cancel(*tasks)
 
 
-async def _reload_on_change(process: asyncio.subprocess.Process, watched: Path) -> None:
-    """A device that was just given an account can sign in without a restart."""
-    last = _stamp(watched)
+async def _reload_on_change(process: asyncio.subprocess.Process, watched: tuple[Path, ...]) -> None:
+    """What was just revoked or renewed holds without a restart."""
+    last = [_stamp(path) for path in watched]
     while True:
         await asyncio.sleep(RELOAD_CHECK_S)
-        if (now := _stamp(watched)) != last:
+        if (now := [_stamp(path) for path in watched]) != last:
             last = now
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGHUP)
+            _reload(process)
+
+
+def _reload(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGHUP)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -139,12 +176,31 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_ino
 
 
-async def _relay(process: asyncio.subprocess.Process, said: deque[str]) -> None:
+async def _relay(
+    process: asyncio.subprocess.Process,
+    said: deque[str],
+    hear: Callable[[str], None] | None,
+    runs: asyncio.Event,
+) -> None:
+    """Pass on what a person reads. By the chunk: under a flood a line at a time would hold the broker up."""
     assert process.stderr is not None
-    async for line in process.stderr:
-        text = line.decode(errors="replace").rstrip()
-        said.append(text)
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    rest = ""
+    while chunk := await process.stderr.read(CHUNK_BYTES):
+        text = chunk.decode(errors="replace")
+        if hear is not None:
+            hear(text)
+        whole, newline, rest = (rest + text).rpartition("\n")
+        for line in of_interest(whole) if newline else ():
+            _say(said, line)
+            if _RUNS.search(line):
+                runs.set()
+    if rest:
+        _say(said, rest)
+
+
+def _say(said: deque[str], line: str) -> None:
+    said.append(line)
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +11,19 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broker_config.deployment import Deployment, init, issue_device
+from broker_config.mosquitto import listeners, with_ports
+from broker_config.readiness import free_port, until_ready
 from broker_config.running import find_mosquitto
 from tests.broker_config.brokers import (
     REPOSITORY,
+    TENANT,
+    A,
+    B,
     BrokerDidNotStart,
     RunningBroker,
     StartBroker,
+    World,
     esp_broker,
 )
 
@@ -61,3 +70,38 @@ def mosquitto() -> str:
     if program is None:
         pytest.skip("Mosquitto is not installed; .ci/run installs it")
     return program
+
+
+@pytest.fixture(scope="session")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hardened broker's directory with two devices; certificates are made once for all tests."""
+    directory = tmp_path_factory.mktemp("issued") / "broker"
+    init(directory, {"tenant": TENANT})
+    for name in (A, B):
+        issue_device(directory, name, None)
+    return directory
+
+
+@pytest.fixture
+def world(tmp_path: Path, issued: Path, mosquitto: str) -> Iterator[World]:
+    """A Mosquitto that serves a copy of that directory."""
+    directory = tmp_path / "broker"
+    shutil.copytree(issued, directory)
+    text = (directory / "mosquitto.conf").read_text().replace(str(issued), str(directory))
+    ports = {found.port: free_port(found.host) for found in listeners(text)}
+    (directory / "mosquitto.conf").write_text(with_ports(text, ports))
+    log = tmp_path / "mosquitto.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [mosquitto, "-c", str(directory / "mosquitto.conf")], stderr=stderr
+        )
+    asyncio.run(asyncio.wait_for(_both_listening(list(ports.values())), 10))
+    device_port, service_port = ports.values()
+    yield World(Deployment(directory), process, log, device_port, service_port)
+    process.terminate()
+    process.wait(timeout=15)
+
+
+async def _both_listening(ports: list[int]) -> None:
+    for port in ports:
+        await until_ready("127.0.0.1", port, is_tls=True)

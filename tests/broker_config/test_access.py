@@ -31,6 +31,7 @@ from broker_config.access import (
     mosquitto_acl,
     topic_pattern,
 )
+from broker_config.emqx import emqx_acl
 
 TENANT = "acme"
 DEVICE = "PHONE-1"
@@ -154,3 +155,28 @@ def test_a_device_writes_a_bounded_number_of_topics() -> None:
 def test_nobody_has_a_multi_level_wildcard() -> None:
     """Each right names its levels, so that a new topic family is nobody's until a rule gives it."""
     assert "#" not in "".join(topic_pattern(rule, TENANT, "+", "+") for rule in RULES)
+
+
+def emqx_allows(acl: str, user: str, access: Access, topic: str) -> bool:
+    """What EMQX does with its access file: the first rule that fits decides."""
+    action = {Access.READ: "subscribe", Access.WRITE: "publish"}[access]
+    for line in acl.splitlines():
+        found = re.match(r'\{allow, (all|\{user, "(\w+)"\}), (\w+), \["(.+)"\]\}\.', line)
+        if found is None or found[3] != action or (found[1] != "all" and found[2] != user):
+            continue
+        levels = found[4].replace("${username}", user).split("/")
+        if re.fullmatch("/".join("[^/]*" if x == "+" else re.escape(x) for x in levels), topic):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("access", list(Access))
+@pytest.mark.parametrize("row", list(EXPECTED))
+def test_emqx_gets_the_same_table(row: str, access: Access) -> None:
+    """Its file grants each cell of the table and nothing else, and ends with a denial."""
+    acl = emqx_acl(TENANT)
+    topic = str(topic_of(row, DEVICE))
+    for (role, user), cell in zip(COLUMNS, EXPECTED[row], strict=True):
+        assert emqx_allows(acl, user, access, topic) is (access.value[0] in cell), (role, user)
+    assert acl.endswith("{deny, all}.\n")
+    assert '{deny, all, subscribe, ["$share/#"' in acl

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import ssl
 import stat
 import threading
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.wire.identity import Identity, ServiceIdentity, key_id
-from broker_config.deployment import Deployment, init, issue_device, trusted_key
+from agent.assembly import BadInput, build_tls
+from agent.wire.identity import Identity, key_id
+from broker_config.access import Role
+from broker_config.authority import revoked_serials
+from broker_config.deployment import (
+    Deployment,
+    init,
+    issue_device,
+    revoke,
+    trusted_key,
+    trusted_keys,
+)
 from broker_config.mosquitto import listeners
-from broker_config.passwords import matches, users
 from broker_config.problems import BrokerProblem
 from tests.broker_config.brokers import call, is_root
 
@@ -64,27 +75,25 @@ def test_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_init_that_was_cut_off_is_finished_by_the_next(tmp_path: Path) -> None:
-    """Whatever single file is missing, init makes it again and the accounts still fit together."""
+    """Whatever single file is missing, init makes it again and what it makes fits together."""
     broker = tmp_path / "broker"
     init(broker, {"tenant": "acme"})
     place = Deployment(broker)
+    collector = place.service_identity(Role.COLLECTOR)
     for missing in (
         place.configuration,
         place.access,
-        place.passwords,
-        broker / "identities" / "collector.json",
+        place.tls.server,
+        place.tls.services_revoked,
+        collector,
+        collector.with_suffix(".key"),
     ):
         missing.unlink()
-        if missing.name == "collector.json":
-            place.passwords.unlink()
         init(broker, {})
         assert missing.exists()
-        identity = ServiceIdentity.model_validate_json(
-            (broker / "identities" / "collector.json").read_bytes()
-        )
-        kept = users(place.passwords.read_text())
-        assert identity.password is not None
-        assert matches(identity.password, kept["_collector"])
+        context = ssl.create_default_context(cafile=place.identities / "authority.pem")
+        context.load_cert_chain(collector.with_suffix(".pem"), collector.with_suffix(".key"))
+        context.load_cert_chain(place.tls.server, place.tls.server.with_suffix(".key"))
 
 
 @pytest.mark.parametrize("setting", ["--tenant=other", "--port=2000", "--development"])
@@ -147,11 +156,18 @@ def test_only_a_development_broker_lets_anybody_in(tmp_path: Path) -> None:
     assert {found.host for text in (hard, soft) for found in listeners(text)} == {"127.0.0.1"}
 
 
-def test_a_network_address_is_warned_about(tmp_path: Path) -> None:
-    """Passwords without encryption on a network are the operator's choice, made knowingly."""
-    made = call("init", tmp_path / "broker", "--host", "192.0.2.7")
-    assert made.returncode == 0
-    assert "without encryption" in made.stderr
+def test_a_network_address_opens_the_listener_of_devices_alone(tmp_path: Path) -> None:
+    """Devices come from anywhere and need a certificate; collector and help desk stay on this machine until told."""
+    init(tmp_path / "one", {"host": "mqtt.acme.example"})
+    init(tmp_path / "two", {"host": "mqtt.acme.example", "service_host": "10.0.0.7"})
+    hosts = {
+        name: [found.host for found in listeners((tmp_path / name / "mosquitto.conf").read_text())]
+        for name in ("one", "two")
+    }
+    assert hosts == {"one": ["", "127.0.0.1"], "two": ["", ""]}
+    content = (tmp_path / "two" / "mosquitto.conf").read_text()
+    assert all(found.is_tls for found in listeners(content))
+    assert content.count("require_certificate true") == 2
 
 
 def test_every_limit_has_its_reason(tmp_path: Path) -> None:
@@ -163,40 +179,144 @@ def test_every_limit_has_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_device_gets_what_the_agent_reads(tmp_path: Path) -> None:
-    """The identity file names device, tenant, broker, account and the key to trust."""
+    """The identity file names device, tenant, broker, certificate and the key to trust."""
     broker = tmp_path / "broker"
     key, kid = public_key(tmp_path)
     init(broker, {"tenant": "acme", "port": 18830})
     path, is_new = issue_device(broker, "PHONE-1", [trusted_key(key)])
     identity = Identity.model_validate_json(path.read_bytes())
     assert is_new
-    assert (identity.tenant, identity.device, identity.username) == ("acme", "PHONE-1", "PHONE-1")
-    assert identity.broker == "mqtt://127.0.0.1:18830"
+    assert (identity.tenant, identity.device, identity.password) == ("acme", "PHONE-1", None)
+    assert identity.broker == "mqtts://127.0.0.1:18830"
     assert [trusted.kid for trusted in identity.trusted_keys] == [kid]
-    assert identity.password is not None
-    kept = users(Deployment(broker).passwords.read_text())
-    assert matches(identity.password, kept["PHONE-1"])
-    assert identity.password not in Deployment(broker).passwords.read_text()
+    assert build_tls(identity, path).check_hostname
 
 
-def test_a_new_key_replaces_the_old_one_and_keeps_the_password(tmp_path: Path) -> None:
-    """Keys change without locking the device out."""
+def test_a_new_key_replaces_the_old_one_and_keeps_the_certificate(tmp_path: Path) -> None:
+    """Keys change without locking the device out; while they do, one file holds both."""
     broker = tmp_path / "broker"
     init(broker, {})
     path, _ = issue_device(broker, "PHONE-1", [trusted_key(public_key(tmp_path)[0])])
-    before = Identity.model_validate_json(path.read_bytes())
-    key, kid = public_key(tmp_path)
-    issue_device(broker, "PHONE-1", [trusted_key(key)])
+    before = (path.parent / "certificate.pem").read_bytes()
+    (old, old_kid), both = public_key(tmp_path), tmp_path / "both.pem"
+    both.write_bytes(old.read_bytes())
+    new, new_kid = public_key(tmp_path)
+    both.write_bytes(both.read_bytes() + new.read_bytes())
+    issue_device(broker, "PHONE-1", trusted_keys(both))
     after = Identity.model_validate_json(path.read_bytes())
-    assert [trusted.kid for trusted in after.trusted_keys] == [kid]
-    assert after.password == before.password
+    assert [trusted.kid for trusted in after.trusted_keys] == [old_kid, new_kid]
+    assert (path.parent / "certificate.pem").read_bytes() == before
+
+
+def test_renewing_issues_anew_what_ends(tmp_path: Path) -> None:
+    """Server, collector and help desk get other certificates from the same authorities; devices when named."""
+    broker = tmp_path / "broker"
+    init(broker, {"tenant": "acme"})
+    path, _ = issue_device(broker, "PHONE-1", None)
+    place = Deployment(broker)
+    collector = place.service_identity(Role.COLLECTOR)
+    renewed = [place.tls.server, collector.with_suffix(".pem")]
+    kept = [place.tls.devices_authority, place.tls.devices_revoked, place.configuration, path]
+    before = contents(broker)
+    assert call("init", broker, "--renew").returncode == 0
+    after = contents(broker)
+    changed = {name for name in after if before[name] != after[name] and after[name][2]}
+    assert {str(file.relative_to(broker)) for file in renewed} < changed
+    assert not {str(file.relative_to(broker)) for file in kept} & changed
+    assert call("device", "PHONE-1", "--dir", broker, "--renew").returncode == 0
+    certificate = str((path.parent / "certificate.pem").relative_to(broker))
+    assert contents(broker)[certificate] != after[certificate]
+
+
+def test_revoking_takes_back_every_certificate_of_a_device(tmp_path: Path) -> None:
+    """Also one from before a renewal; a device of the same name that comes later is another one."""
+    broker = tmp_path / "broker"
+    init(broker, {"tenant": "acme"})
+    issue_device(broker, "PHONE-1", None)
+    issue_device(broker, "PHONE-1", None, renew=True)
+    issue_device(broker, "PHONE-2", None)
+    place = Deployment(broker)
+    at_first = len(revoked_serials(place.tls.devices_revoked.read_text()))
+    said = call("revoke", "PHONE-1", "--dir", broker)
+    assert said.stdout == "revoked 2 certificates of PHONE-1\n"
+    assert len(revoked_serials(place.tls.devices_revoked.read_text())) == at_first + 2
+    assert "user PHONE-1\ntopic deny #" in place.access.read_text()
+    assert not place.device_identity("PHONE-1").exists()
+    path, is_new = issue_device(broker, "PHONE-1", None)
+    assert is_new
+    assert "topic deny" not in place.access.read_text()
+    assert (path.parent / "certificate.pem").exists()
+
+
+def test_revoking_somebody_unknown_is_one_sentence(tmp_path: Path) -> None:
+    """A name that nothing was issued to, and a development broker, where nothing is."""
+    init(tmp_path / "broker", {})
+    init(tmp_path / "open", {"development": True})
+    for directory, words in (("broker", "nobody here has a certificate as"), ("open", "develop")):
+        refused = call("revoke", "PHONE-1", "--dir", tmp_path / directory)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_a_revoked_collector_gets_another_certificate_at_once(tmp_path: Path) -> None:
+    """The old one is on the list, the new one is not."""
+    broker = tmp_path / "broker"
+    init(broker, {})
+    place = Deployment(broker)
+    certificate = place.service_identity(Role.COLLECTOR).with_suffix(".pem")
+    before = certificate.read_bytes()
+    assert revoke(broker, "_collector") == 1
+    assert certificate.read_bytes() != before
+    serial = x509.load_pem_x509_certificate(before).serial_number
+    assert revoked_serials(place.tls.services_revoked.read_text()) == {serial}
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    """The authority's key, at the next signature; the message says how to close it."""
+    broker = tmp_path / "broker"
+    init(broker, {})
+    key = Deployment(broker).tls.devices_authority.with_suffix(".key")
+    key.chmod(0o644)
+    refused = call("device", "PHONE-1", "--dir", broker)
+    started = call("run", broker, "--port", "0")
+    assert (refused.returncode, started.returncode) == (2, 2)
+    assert f"chmod 600 {key}" in refused.stderr
+    assert f"chmod 600 {key}" in started.stderr
+
+
+def test_the_agent_refuses_a_key_that_others_may_read(tmp_path: Path) -> None:
+    """The device's own, with the command that closes it; and one that is missing is named."""
+    broker = tmp_path / "broker"
+    init(broker, {})
+    path, _ = issue_device(broker, "PHONE-1", None)
+    identity, key = Identity.model_validate_json(path.read_bytes()), path.parent / "certificate.key"
+    key.chmod(0o644)
+    with pytest.raises(BadInput, match=f"mode 0644.*chmod 600 {key}"):
+        build_tls(identity, path)
+    key.unlink()
+    with pytest.raises(BadInput, match="copy the whole folder"):
+        build_tls(identity, path)
+
+
+def test_no_device_is_named_like_a_collectors_connection(tmp_path: Path) -> None:
+    """A device's name is its client id, and that of a collector's connection would end it."""
+    init(tmp_path / "broker", {})
+    with pytest.raises(BrokerProblem, match="choose another name"):
+        issue_device(tmp_path / "broker", "esp-collector-acme-0", None)
 
 
 def test_a_development_device_needs_no_password(tmp_path: Path) -> None:
     """Where everybody may do everything, a password would promise what is not there."""
     init(tmp_path / "broker", {"development": True})
     path, _ = issue_device(tmp_path / "broker", "PHONE-1", None)
-    assert "password" not in json.loads(path.read_text())
+    assert set(json.loads(path.read_text())) == {
+        "schema",
+        "tenant",
+        "device",
+        "broker",
+        "trusted_keys",
+    }
 
 
 @pytest.mark.parametrize("name", ["_collector", "a/b", "+", "", "-x", "x" * 65, "a:b", "a\nb"])
@@ -241,5 +361,5 @@ def test_devices_made_at_once_all_get_in(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    kept = users(Deployment(broker).passwords.read_text())
-    assert set(names) < set(kept)
+    issued = Deployment(broker).tls.issued.read_text().split()
+    assert set(names) < set(issued)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiomqtt
@@ -17,63 +15,25 @@ from agent.wire.topics import (
     Channel,
     DeviceTopic,
     collector_topic,
-    device_topic,
     partition_of,
 )
 from broker_config.access import Role
 from broker_config.deployment import Deployment, init, issue_device
-from broker_config.mosquitto import listeners
 from tests.broker_config.brokers import (
-    Account,
+    TENANT,
+    A,
+    B,
     BrokerDidNotStart,
-    RunningBroker,
     StartBroker,
-    account_of,
-    children_of,
+    World,
     packet,
     raw_connection,
     signed_in,
+    topic,
     topics_until,
 )
 
 pytestmark = pytest.mark.mosquitto
-
-TENANT = "acme"
-A = "PHONE-A"
-B = "PHONE-B"
-
-
-@dataclass
-class World:
-    """A hardened broker with two devices, a collector and a help desk."""
-
-    deployment: Deployment
-    broker: RunningBroker
-    service_port: int
-
-    def device(self, name: str) -> Account:
-        return account_of(self.deployment.device_identity(name), self.broker.port)
-
-    def service(self, role: Role) -> Account:
-        return account_of(self.deployment.service_identity(role), self.service_port)
-
-
-@pytest.fixture
-def world(tmp_path: Path, mosquitto: str, start_broker: StartBroker) -> World:
-    directory = tmp_path / "broker"
-    init(directory, {"tenant": TENANT})
-    for name in (A, B):
-        issue_device(directory, name, None)
-    broker = start_broker(directory, "--port", "0")
-    return World(Deployment(directory), broker, _service_port(broker))
-
-
-def _service_port(broker: RunningBroker) -> int:
-    """The other port that this Mosquitto listens on, read from its own configuration."""
-    (child,) = children_of(broker.process.pid)
-    arguments = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-    configuration = Path(arguments[2].decode()).read_text()
-    return next(found.port for found in listeners(configuration) if found.port != broker.port)
 
 
 @pytest.fixture
@@ -82,10 +42,6 @@ async def collector(world: World) -> AsyncIterator[aiomqtt.Client]:
     async with signed_in(world.service(Role.COLLECTOR)) as client:
         await client.subscribe("esp/1/#", qos=1)
         yield client
-
-
-def topic(device: str, channel: Channel) -> str:
-    return str(device_topic(TENANT, device, channel, "c-1" if channel is Channel.COMMAND else None))
 
 
 async def test_what_a_device_publishes_for_itself_arrives(
@@ -185,19 +141,6 @@ async def test_the_help_desk_looks_and_touches_nothing(
     assert seen == [topic(A, Channel.EVENT), topic(A, Channel.STATUS)]
 
 
-@pytest.mark.parametrize(
-    ("username", "password"), [(None, None), (A, "wrong"), ("nobody", "x"), ("_collector", "x")]
-)
-async def test_nobody_gets_in_without_an_account(
-    world: World, username: str | None, password: str | None
-) -> None:
-    """No account, a wrong password and an unknown name are refused, by each listener."""
-    for port in (world.broker.port, world.service_port):
-        with pytest.raises(aiomqtt.MqttError, match=r"(?i)not authori"):
-            async with signed_in(Account(port, username, password)):
-                pass
-
-
 async def test_an_oversized_packet_ends_the_connection_that_sent_it(
     world: World, collector: aiomqtt.Client
 ) -> None:
@@ -221,30 +164,16 @@ async def test_an_oversized_packet_ends_the_connection_that_sent_it(
 
 
 async def test_a_device_made_while_the_broker_runs_gets_in(world: World) -> None:
-    """The running broker reads the password file anew; no restart, and nobody is disconnected."""
+    """Its certificate is all that it needs: no restart, and nobody is disconnected."""
     async with signed_in(world.device(A)) as waiting:
         issue_device(world.deployment.directory, "PHONE-C", None)
-        await let_in(world.device("PHONE-C"))
-        await waiting.publish(topic(A, Channel.EVENT), b"{}", qos=1)
-
-
-async def let_in(account: Account) -> None:
-    """Come back until the broker knows the account, for 15 seconds."""
-    clock = asyncio.get_running_loop().time
-    give_up = clock() + 15
-    while True:
-        try:
-            async with signed_in(account):
-                return
-        except aiomqtt.MqttError:
-            # A client that is cancelled while it connects does not always let the cancellation through.
-            if clock() > give_up:
-                raise
+        async with signed_in(world.device("PHONE-C")):
+            await waiting.publish(topic(A, Channel.EVENT), b"{}", qos=1)
 
 
 def test_mosquitto_has_no_complaint(world: World) -> None:
     """Mosquitto reads the generated configuration without an error; its warnings are the two that we know."""
-    lines = [line.partition(": ")[2] for line in world.broker.log.read_text().splitlines()]
+    lines = [line.partition(": ")[2] for line in world.log.read_text().splitlines()]
     known = (
         "Warning: Mosquitto should not be run as root",
         "Warning: ACL pattern 'esp/1/acme/+/collector'",

@@ -96,7 +96,7 @@ async def test_a_will_is_published(
     broker = start_broker(*arguments)
     async with signed_in(Account(broker.port)) as listener:
         await listener.subscribe("esp/1/t/0/D/presence", qos=1)
-        raw_connection(Account(broker.port, "D", "any"), ("esp/1/t/0/D/presence", b"lost")).close()
+        raw_connection(Account(broker.port), ("esp/1/t/0/D/presence", b"lost")).close()
         await topics_until(listener, "esp/1/t/0/D/presence")
 
 

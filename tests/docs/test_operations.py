@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from agent.wire.codec import json_schemas
 from agent.wire.identity import Identity, ServiceIdentity
 from broker_config.readiness import free_port
 from broker_config.running import find_mosquitto
+from collector.mqtt import tls_of
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = json_schemas()
@@ -69,13 +71,14 @@ def call(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 @asynccontextmanager
-async def listening(account: ServiceIdentity) -> AsyncIterator[aiomqtt.Client]:
+async def listening(identity: Path) -> AsyncIterator[aiomqtt.Client]:
     """Somebody with the collector's account, who hears everything."""
+    account = ServiceIdentity.model_validate_json(identity.read_bytes())
     address = urlsplit(account.broker)
     assert address.hostname is not None
     assert address.port is not None
     async with aiomqtt.Client(
-        address.hostname, address.port, username=account.username, password=account.password
+        address.hostname, address.port, tls_context=tls_of(account, identity.parent)
     ) as client:
         await client.subscribe("esp/1/#", qos=1)
         yield client
@@ -120,13 +123,19 @@ async def test_from_init_to_an_enrolled_device(
     issued = call("broker_config", "device", "LAPTOP-7", "--dir", broker, "--trust", trust)
     identity = Path(issued.stdout.strip())
     assert Identity.model_validate_json(identity.read_bytes()).device == "LAPTOP-7"
-    account = ServiceIdentity.model_validate_json(own.read_bytes())
-    async with listening(account) as client:
+    async with listening(own) as client:
         hearing = asyncio.create_task(channels_until_goodbye(client))
         ended = await asyncio.to_thread(enroll, identity, tmp_path / "state")
         assert ended.returncode == ExitCode.OPEN, ended.stderr
         heard = await asyncio.wait_for(hearing, 10)
     assert heard == {"event", "status", "presence", "assignment", "ack", "collector"}
+    stranger = call("broker_config", "device", "LAPTOP-8", "--dir", broker, "--trust", trust)
+    assert enrolled_by_a_stranger(Path(stranger.stdout.strip())) == {
+        "stored": 1,
+        "decision": "admitted",
+    }
+    checked = call("broker_config", "check", "--dir", broker, "--json")
+    assert json.loads(checked.stdout)["broken"] == [], checked.stdout
 
 
 async def channels_until_goodbye(client: aiomqtt.Client) -> set[str]:
@@ -138,6 +147,24 @@ async def channels_until_goodbye(client: aiomqtt.Client) -> set[str]:
             if b'"goodbye"' in message.payload:
                 break
     return heard
+
+
+def enrolled_by_a_stranger(identity: Path) -> object:
+    """What the example of a client that imports nothing of ours was told."""
+    example = ROOT / "docs" / "examples" / "stranger.py"
+    assert not re.search(
+        r"^(from|import) (agent|broker_config|collector)", example.read_text(), re.MULTILINE
+    )
+    ended = subprocess.run(
+        [sys.executable, example, ROOT / "docs" / "asyncapi" / "asyncapi.json", identity],
+        capture_output=True,
+        text=True,
+        cwd=identity.parent,
+        check=False,
+        timeout=40,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 def enroll(identity: Path, state: Path) -> subprocess.CompletedProcess[str]:
