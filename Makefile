@@ -8,6 +8,8 @@ UV_VERSION := 0.13.8
 DEMO_SCENARIO ?= simulator/scenarios/demo.toml
 DEMO_FLAGS ?= --limit 150
 PYTEST_FLAGS ?=
+# One process for each processor; a file stays with one of them, for its fixtures are dear.
+PYTEST_JOBS ?= -n auto --dist loadfile
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3` chooses another.
 NEW_ENOUGH := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -62,7 +64,7 @@ demo: setup  ## A mixed fleet enrolls here, watched on the board
 .PHONY: test
 test: lint  ## Format, lint, types, import rule, tests
 	@echo 'tests: pytest'
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest $(PYTEST_JOBS) $(PYTEST_FLAGS)
 
 # Every crash point of every story, and 20,000 random enrollments: a quarter of an hour, with figures at the end.
 .PHONY: nightly

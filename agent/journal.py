@@ -55,8 +55,8 @@ SCHEMA_VERSION: Final = 3
 SCHEMA_WITH_CHECKPOINTS: Final = 3
 GROUP_MAX: Final = 512
 """How many batches one transaction takes at most, so that nobody waits long."""
-GATHER_S: Final = 0.01
-"""How long a fleet's transaction waits for more batches; after one of a single batch the next waits for none."""
+GATHER_S: Final = 0.02
+"""How long a fleet's transaction waits for more batches; after one of a single device the next waits for none."""
 
 _SCHEMA = """
 CREATE TABLE device (
@@ -270,7 +270,7 @@ class SqliteJournal:
                     request = self._inbox.get_nowait()
                 except queue.Empty:
                     break
-            has_company = len(group) > 1
+            has_company = any(other.device != group[0].device for other in group)
             self._commit_group(group)
             if job is not None:
                 self._do(job)

@@ -243,9 +243,13 @@ class _Paho(paho.Client):
             with contextlib.suppress(OSError):
                 # An end or a failure is paho's to find, as it would be without this.
                 self._read_ahead(READ_BYTES)
-        self.loop_read()
-        while self._sock is not None and (self._taken < len(self._ahead) or self._has_decrypted()):
-            self.loop_read()
+        while self._sock is not None:
+            # What paho's `loop_read` does, without asking once more after the last packet.
+            if (code := self._packet_read()) > 0:
+                self._loop_rc_handle(code)
+                return
+            if self._taken >= len(self._ahead) and not self._has_decrypted():
+                return
 
     def _has_decrypted(self) -> bool:
         """Whether bytes of TLS wait that no event of the socket tells of."""

@@ -310,6 +310,8 @@ def _look(pid: int, told: Mapping[str, int]) -> Look:
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu_s = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    if not pages:
+        raise ProcessLookupError("it has ended, and its memory is given back")
     rss_kib = pages * os.sysconf("SC_PAGE_SIZE") // KIB
     return Look(now_s, cpu_s, rss_kib, **told)
 

@@ -38,16 +38,16 @@ from agent.wire.vocabulary import (
     Stage,
 )
 from benchmarks.ingest_load import ATTEMPT, USER, Written, written
-from collector import schema
 from collector.attempts import AttemptView
-from collector.columns import view_values
-from collector.database import Database
 from collector.incomplete import Range
 from collector.janitor import HOUR_MS
 from collector.queries import attempts as attempt_queries
 from collector.queries import incomplete as incomplete_queries
 from collector.queries.attempts import ACTIVE_ORDERS, FAILURE_ORDERS, NOTHING
-from collector.store import Store
+from collector.store import schema
+from collector.store.columns import view_values
+from collector.store.database import Database
+from collector.store.store import Store
 from tests.collector.postgres import REASON, binaries, running_server
 
 REPORTS: Final = 50

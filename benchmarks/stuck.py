@@ -30,8 +30,8 @@ from typing import Any, Final
 from agent.core.effects import Effect, Report
 from agent.core.events import AssignmentArrived, Event
 from agent.wire.assignment import Admitted
-from collector.item_work import ItemWork, Span
-from collector.stuck import GRACE_MS, Histories, expected_limit
+from collector.stuck.item_work import ItemWork, Span
+from collector.stuck.limit import GRACE_MS, Histories, expected_limit
 from simulator.device import VirtualDevice
 from simulator.population import fleet
 from simulator.rollout import Rollout

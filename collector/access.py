@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row, insert, or_, select, update
 
-from collector import schema
-from collector.database import Database
+from collector.store import schema
+from collector.store.database import Database
 
 TOKEN_PREFIX: Final = "esp_"  # noqa: S105
 DAY_MS: Final = 24 * 60 * 60 * 1000

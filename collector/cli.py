@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 from collections.abc import Coroutine
-from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,22 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from agent.wire.base import Tenant
 from agent.wire.codec import PayloadRefused, decode
 from agent.wire.identity import ServiceIdentity
-from agent.wire.messages import (
-    CollectLogs,
-    CommandAction,
-    ContinueAnyway,
-    ExtendTimeout,
-    RefreshAssignment,
-    ResetDevice,
-    RetryItem,
-    RetryPhase,
-    SkipAccountSetup,
-)
-from agent.wire.vocabulary import Context
-from collector import text
-from collector.api import make_app, report_lines, stored_lines
+from collector.api import make_app
 from collector.client import Access, Collector, CollectorUnreachable
-from collector.command_line import (
+from collector.commands.command_line import (
     EXIT_USAGE,
     Data,
     DatabaseUrl,
@@ -41,28 +26,28 @@ from collector.command_line import (
     TokenFile,
     Url,
     ask_collector,
-    check_device,
     fail,
     print_line,
 )
-from collector.database import Database, StoreFailed
+from collector.commands.devices import command
+from collector.commands.incomplete import incomplete
+from collector.commands.profiles import profile_app
+from collector.commands.store import export_command, migrate_command
+from collector.commands.tokens import token_app
+from collector.commands.upkeep import backup_command, restore_command, retain_command
+from collector.commands.webhooks import webhook_app
 from collector.files import FileRefused, load, load_rows
-from collector.incomplete_command import incomplete
 from collector.janitor import CLEAR_AFTER_HOURS
 from collector.keys import KeyRefused, Rotation, load_or_make, rotate
-from collector.leases import LEASE_MS
 from collector.listening import CannotListen, TlsFiles
 from collector.logs import LevelUnknown, LogFormat, configure_logs
-from collector.migrating import migrate
-from collector.mqtt import BrokerAddress, UrlRefused, tls_of
-from collector.profile_commands import profile_app
-from collector.retention import KEEP_DAYS_MIN
-from collector.service import CannotServe, ServeSettings, database_url, serve
-from collector.setup import Registration, Setup
-from collector.store import Store
-from collector.token_commands import token_app
-from collector.upkeep_commands import backup_command, restore_command, retain_command
-from collector.webhook_commands import webhook_app
+from collector.pages import text
+from collector.profiles.setup import Registration, Setup
+from collector.service import CannotServe, ServeSettings, serve
+from collector.store.database import StoreFailed
+from collector.store.leases import LEASE_MS
+from collector.subscriber.mqtt import BrokerAddress, UrlRefused, tls_of
+from collector.upkeep.retention import KEEP_DAYS_MIN
 
 T = TypeVar("T")
 
@@ -82,13 +67,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(profile_app, name="profile")
-app.add_typer(token_app, name="token")
-app.command("incomplete")(incomplete)
-app.add_typer(webhook_app, name="webhook")
-app.command("backup")(backup_command)
-app.command("restore")(restore_command)
-app.command("retain")(retain_command)
 
 
 def _show_version(*, wanted: bool) -> None:
@@ -325,71 +303,6 @@ def register(file: Path, url: Url = None, token_file: TokenFile = None) -> None:
     ask_collector(url, token_file, ask)
 
 
-class Action(StrEnum):
-    """The commands by name."""
-
-    RETRY_PHASE = "retry-phase"
-    RETRY_ITEM = "retry-item"
-    CONTINUE_ANYWAY = "continue-anyway"
-    RESET_DEVICE = "reset-device"
-    SKIP_ACCOUNT_SETUP = "skip-account-setup"
-    EXTEND_TIMEOUT = "extend-timeout"
-    COLLECT_LOGS = "collect-logs"
-    REFRESH_ASSIGNMENT = "refresh-assignment"
-
-
-@app.command()
-def command(
-    device: str,
-    action: Action,
-    item: Annotated[str | None, typer.Option(help="For retry-item: the item's id.")] = None,
-    minutes: Annotated[
-        int | None, typer.Option(min=1, max=1440, help="For extend-timeout.")
-    ] = None,
-    context: Annotated[Context, typer.Option(help="For extend-timeout.")] = Context.DEVICE,
-    url: Url = None,
-    token_file: TokenFile = None,
-    *,
-    as_json: Json = False,
-) -> None:
-    """Send a command to a device's latest attempt.
-
-    Example: esp-collector command DESKTOP-NEW001 extend-timeout --minutes 30
-    """
-    wanted = _action(action, item, minutes, context)
-    check_device(device)
-
-    async def ask(collector: Collector) -> None:
-        line = await collector.send(device, wanted, getpass.getuser())
-        print_line(line.model_dump_json() if as_json else f"sent {line.id} to {device}")
-
-    ask_collector(url, token_file, ask)
-
-
-def _action(
-    action: Action, item: str | None, minutes: int | None, context: Context
-) -> CommandAction:
-    match action:
-        case Action.RETRY_PHASE:
-            return RetryPhase()
-        case Action.RETRY_ITEM:
-            named = item or fail("retry-item needs --item with the item's id", EXIT_USAGE)
-            return RetryItem(item=named)
-        case Action.CONTINUE_ANYWAY:
-            return ContinueAnyway()
-        case Action.RESET_DEVICE:
-            return ResetDevice()
-        case Action.SKIP_ACCOUNT_SETUP:
-            return SkipAccountSetup()
-        case Action.EXTEND_TIMEOUT:
-            more = minutes or fail("extend-timeout needs --minutes", EXIT_USAGE)
-            return ExtendTimeout(context=context, minutes=more)
-        case Action.COLLECT_LOGS:
-            return CollectLogs()
-        case Action.REFRESH_ASSIGNMENT:
-            return RefreshAssignment()
-
-
 @app.command()
 def openapi() -> None:
     """The API as an OpenAPI document."""
@@ -426,68 +339,16 @@ def key(
         fail(f"{data}: can't be used ({error.strerror}); check --data", EXIT_USAGE)
 
 
-@app.command("migrate")
-def migrate_command(
-    data: Data,
-    database: DatabaseUrl = None,
-    *,
-    as_json: Json = False,
-) -> None:
-    """Bring the store of an earlier version to this one, all of it or nothing. `serve` does the same when it starts.
-
-    Example: esp-collector migrate --data ./collector
-    """
-    _refuse_no_store(data, database)
-    try:
-        opened = Database(database or database_url(data))
-        try:
-            done = migrate(opened)
-        finally:
-            opened.close()
-    except StoreFailed as failed:
-        fail(failed, EXIT_USAGE)
-    if as_json:
-        print_line(json.dumps({"before": done.before, "after": done.after}))
-    elif done.changed:
-        print_line(f"the store is at {done.after} now; it was {done.before or 'empty'}")
-    else:
-        print_line(f"the store is at {done.after} already")
-
-
-def _refuse_no_store(data: Path, database: str | None) -> None:
-    path = data / "store.sqlite"
-    if database is None and not path.exists():
-        fail(f"{path}: there is no store; check --data", EXIT_USAGE)
-
-
-@app.command()
-def export(
-    data: Data,
-    database: DatabaseUrl = None,
-    *,
-    reports: Annotated[
-        bool,
-        typer.Option("--reports", help="The reports themselves, as `esp-sim fit` reads them."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Every stored report and every recorded loss with its digest, one JSON object a line.
-
-    With --reports it is the history: device, stream, seq and report. It names devices and users, as the reports do.
-
-    Example: esp-collector export --data ./collector --reports > reports.jsonl
-    """
-    del as_json  # There is no other form; the option is there because every other command has it.
-    _refuse_no_store(data, database)
-    try:
-        store = Store(database or database_url(data), now_ms=0)
-        try:
-            for line in report_lines(store) if reports else stored_lines(store):
-                typer.echo(line, nl=False)
-        finally:
-            store.close()
-    except StoreFailed as failed:
-        fail(failed, EXIT_USAGE)
+app.add_typer(profile_app, name="profile")
+app.add_typer(token_app, name="token")
+app.command("command")(command)
+app.command("incomplete")(incomplete)
+app.add_typer(webhook_app, name="webhook")
+app.command("backup")(backup_command)
+app.command("restore")(restore_command)
+app.command("retain")(retain_command)
+app.command("migrate")(migrate_command)
+app.command("export")(export_command)
 
 
 def main() -> None:

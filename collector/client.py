@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from agent.wire.codec import PayloadRefused, decode
 from agent.wire.messages import CommandAction, Status
-from collector import page
-from collector.history import CommandLine, DeviceHistory, Registrations
-from collector.incomplete_page import CsvTable, IncompleteEnrollments
-from collector.operations_page import (
+from collector.pages import page
+from collector.pages.history import CommandLine, DeviceHistory, Registrations
+from collector.pages.incomplete_page import CsvTable, IncompleteEnrollments
+from collector.pages.operations_page import (
     NewWebhook,
     StuckItems,
     WebhookDetails,
@@ -28,8 +28,8 @@ from collector.operations_page import (
     WebhookTest,
 )
 from collector.problem import Problem
-from collector.setup import ProfileEntry, Registration
-from collector.standing import Standing
+from collector.profiles.setup import ProfileEntry, Registration
+from collector.stuck.standing import Standing
 
 URL_VARIABLE: Final = "ESP_COLLECTOR_URL"
 TOKEN_VARIABLE: Final = "ESP_COLLECTOR_TOKEN_FILE"  # noqa: S105

@@ -15,17 +15,17 @@ from agent.wire.codec import JsonCodec
 from agent.wire.events import AttemptStarted
 from agent.wire.profile import EspProfile
 from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType
-from collector import schema
 from collector.admission import AdmissionRules, Standing, decide
-from collector.columns import REPORT_CODEC, user_key
-from collector.database import Database, upsert
-from collector.explanation import Case, Given, Question
 from collector.files import ContentRefused
-from collector.fitting import fitted, overflow
-from collector.profile_book import next_priority, save_profile, stored_profiles
-from collector.profiles import Choice, StoredProfile, choose, offer
-from collector.records import Key
-from collector.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
+from collector.pages.explanation import Case, Given, Question
+from collector.profiles.book import next_priority, save_profile, stored_profiles
+from collector.profiles.choice import Choice, StoredProfile, choose, offer
+from collector.profiles.fitting import fitted, overflow
+from collector.profiles.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
+from collector.store import schema
+from collector.store.columns import REPORT_CODEC, user_key
+from collector.store.database import Database, upsert
+from collector.store.records import Key
 
 _DECISION: Final[JsonCodec[Admitted | Refused]] = JsonCodec(Admitted | Refused)
 _SUCCESSES: Final = tuple(sorted(state.value for state in SUCCESS_STATES))

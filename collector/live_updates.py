@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 
 from collector.answer import moment
-from collector.database import StoreFailed
-from collector.following import Followed, Following
+from collector.store.database import StoreFailed
+from collector.store.following import Followed, Following
 
 LOG = structlog.get_logger("collector.live_updates")
 

@@ -10,14 +10,14 @@ import structlog
 from sqlalchemy import Connection
 
 from collector.clock import Clock
-from collector.database import Database, StoreFailed
-from collector.following import Following
 from collector.live_updates import Feed
 from collector.metrics import Metrics
-from collector.retention import Retention
-from collector.stuck_watch import StuckRow, StuckWatch
-from collector.webhook_delivery import Delivery
-from collector.webhooks import Webhooks
+from collector.store.database import Database, StoreFailed
+from collector.store.following import Following
+from collector.stuck.watch import StuckRow, StuckWatch
+from collector.upkeep.retention import Retention
+from collector.webhooks.delivery import Delivery
+from collector.webhooks.webhooks import Webhooks
 
 LOG = structlog.get_logger("collector.operations")
 

@@ -20,22 +20,22 @@ from agent.core.link import LinkLimits
 from agent.wire.messages import Status
 from collector.api import Services, make_app
 from collector.clock import ScaledClock
-from collector.commands import CommandRow, Commands
-from collector.data_directory import DataInUse, collector_id
 from collector.desk import Desk
-from collector.inbound import Inbound
+from collector.device_commands import CommandRow, Commands
 from collector.janitor import CLEAR_AFTER_HOURS, HOUR_MS
 from collector.keys import Signer, load_or_make, load_or_make_token
-from collector.leases import LEASE_MS, Leases
 from collector.listening import CannotListen, TlsFiles, check_host, listen, url_of
 from collector.metrics import Metrics
-from collector.mqtt import BrokerAddress, MqttBroker
 from collector.operations import Operations
-from collector.ports import Broker, BrokerLost, BrokerRefused
-from collector.setup import Setup
-from collector.store import Store
-from collector.subscriber import Subscriber
-from collector.watcher import Watcher
+from collector.profiles.setup import Setup
+from collector.store.leases import LEASE_MS, Leases
+from collector.store.store import Store
+from collector.subscriber.inbound import Inbound
+from collector.subscriber.mqtt import BrokerAddress, MqttBroker
+from collector.subscriber.ports import Broker, BrokerLost, BrokerRefused
+from collector.subscriber.subscriber import Subscriber
+from collector.subscriber.watcher import Watcher
+from collector.upkeep.data_directory import DataInUse, collector_id
 
 LOG = structlog.get_logger("collector.service")
 

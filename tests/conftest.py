@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -26,6 +27,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def figures(pytestconfig: pytest.Config) -> Counter[str]:
     """Whatever a test counts here is printed at the end of the run."""
     return pytestconfig.stash[FIGURES]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it counted."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        counted = session.config.stash[FIGURES]
+        output["figures"] = dict(counted)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker counted."""
+    counted: Counter[str] = node.config.stash[FIGURES]
+    counted.update(getattr(node, "workeroutput", {}).get("figures", {}))
 
 
 def pytest_terminal_summary(

@@ -7,7 +7,7 @@ from itertools import groupby
 from math import ceil, copysign, exp, log, sqrt
 from typing import Final, NamedTuple
 
-from agent.core.state import Attempt, ItemRun, Mode
+from agent.core.state import SETTLED_STATES, Attempt, ItemRun, Mode
 from agent.core.uncertain_time import NO_TIME, UncertainTime, later, left_over
 from agent.wire.progress import Remaining
 from agent.wire.vocabulary import ItemState, RebootKind
@@ -35,6 +35,10 @@ VERIFYING_SHARE: Final = 0.1
 
 INSTALLER_SHARE: Final = 0.25
 """The share of an item's expected time that its installer takes at least, however long the download was."""
+
+# Names of the module for the members that are asked about most: Python 3.11 finds them ten times as fast.
+_NOT_STARTED: Final = ItemState.NOT_STARTED
+_WAITING_TO_RETRY: Final = ItemState.WAITING_TO_RETRY
 
 _REMAINING_S_MAX: Final = 10**8
 """What a message can carry."""
@@ -84,7 +88,7 @@ def remaining(attempt: Attempt, now_ms: int) -> Remaining | None:
     left = [
         item
         for item in attempt.items.values()
-        if item.plan.tracked and item.plan.screen is None and not item.is_settled
+        if item.state not in SETTLED_STATES and item.plan.tracked and item.plan.screen is None
     ]
     rest = _rest(left, paces, now_ms)
     if any(i.reboot is RebootKind.SOFT for i in attempt.items.values()):
@@ -167,11 +171,13 @@ def _block(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
     if len(items) == 1:
         pause = UncertainTime(_pause_ms(items[0], now_ms))
         return pause.then(_item(items[0], paces, now_ms))
+    # What others need ends before they do.
+    needed = {name for item in items for name in item.plan.needs}
+    if not needed:
+        return _side_by_side(items, paces, now_ms)
     ends: dict[str, _End] = {}
     lanes: dict[str, UncertainTime] = {}
     latest = NO_TIME
-    # What others need ends before they do.
-    needed = {name for item in items for name in item.plan.needs}
     for item in _in_order(items):
         rest, plan = _item(item, paces, now_ms), item.plan
         begin = _end_of_needs(item, ends) if plan.needs else NO_TIME
@@ -185,6 +191,28 @@ def _block(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
         if plan.id in needed:
             ends[plan.id] = _End(plan.lane, begin.then(rest))
     # Of a lane only its last end counts: the ones before lie on the way there.
+    for end in lanes.values():
+        latest = later(latest, end)
+    return latest
+
+
+def _side_by_side(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
+    """A block whose items need nothing of each other, as most are: what shares a lane is only added up."""
+    lanes: dict[str, UncertainTime] = {}
+    latest = NO_TIME
+    for item in sorted(items, key=_turn):
+        rest, lane = _item(item, paces, now_ms), item.plan.lane
+        if item.state is _WAITING_TO_RETRY:
+            begin = UncertainTime(_pause_ms(item, now_ms))
+            if lane is not None:
+                begin = later(begin, lanes.get(lane, NO_TIME))
+            rest = begin.then(rest)
+        elif lane in lanes:
+            rest = lanes[lane].then(rest)
+        if lane is None:
+            latest = later(latest, rest)
+        else:
+            lanes[lane] = rest
     for end in lanes.values():
         latest = later(latest, end)
     return latest
@@ -213,10 +241,10 @@ def _pause_ms(item: ItemRun, now_ms: int) -> int:
 
 
 def _turn(item: ItemRun) -> int:
-    if item.state is ItemState.NOT_STARTED:
+    if item.state is _NOT_STARTED:
         return 1
     # During the pause before its next try, its lane is free for others.
-    return 2 if item.state is ItemState.WAITING_TO_RETRY else 0
+    return 2 if item.state is _WAITING_TO_RETRY else 0
 
 
 def _in_order(items: list[ItemRun]) -> Iterator[ItemRun]:
@@ -237,7 +265,7 @@ def _item(item: ItemRun, paces: _Paces, now_ms: int) -> UncertainTime:
     """What is left of one item, without what it waits for."""
     pace = paces.assigned if item.plan.is_assigned else paces.own
     median_ms = max(1.0, item.plan.expected_ms * pace.factor)
-    if item.state is ItemState.NOT_STARTED:
+    if item.state is _NOT_STARTED:
         return pace.whole.scaled(median_ms)
     in_state_ms = now_ms - item.since_ms
     match item.state:

@@ -50,6 +50,13 @@ def is_due(at_ms: int | None, now_ms: int) -> bool:
     return at_ms is not None and at_ms <= now_ms
 
 
+def earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    """The earlier of two times; None never comes."""
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
+
+
 def next_input(inbox: Inbox, deadline_ms: int | None, now_ms: int) -> tuple[Event, int] | None:
     """The earliest event or deadline that is due, with its stamp; of the same stamp the event comes first."""
     event_ms = inbox.next_ms
@@ -88,6 +95,8 @@ class StatusPace:
 
     Times are those of whoever drives the machine, in milliseconds.
     """
+
+    __slots__ = ("_interval_ms", "_settle_ms", "_told_ms", "_wanted_ms")
 
     def __init__(
         self, interval_ms: int = STATUS_INTERVAL_MS, settle_ms: int = STATUS_SETTLE_MS

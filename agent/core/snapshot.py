@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter, is_
 from typing import Final
 
 from agent.core.estimate import remaining
@@ -101,9 +102,21 @@ def stage_of(attempt: Attempt) -> Stage:
 class Shown:
     """The parts of the last snapshot, for those that are the same in the next one: most are."""
 
+    __slots__ = ("items", "phases", "rows")
+
     def __init__(self) -> None:
         self.items: dict[str, tuple[tuple[object, ...], ItemProgress]] = {}
         self.rows: dict[tuple[Phase, str], tuple[tuple[object, ...], RowProgress]] = {}
+        self.phases: dict[Phase, PhaseProgress] = {}
+
+
+_told_of = attrgetter(
+    "plan", "state", "attempt", "percent", "deadline_ms", "moved_ms", "failure", "note"
+)
+"""What is told of an item follows from these, from when the attempt began, and from what the item waits for."""
+
+_ITEM_FIELDS: Final = set(ItemProgress.model_fields)
+"""One for all: which fields were given is nobody's question, and half of what an item's progress takes in memory."""
 
 
 def progress_of(attempt: Attempt, now_ms: int, shown: Shown | None = None) -> Progress:
@@ -146,18 +159,32 @@ def _since_begin(attempt: Attempt, at_ms: int | None) -> int | None:
 
 
 def _phase(attempt: Attempt, plan: Plan, phase: PhasePlan, shown: Shown) -> PhaseProgress:
-    return PhaseProgress(
-        phase=phase.phase,
-        state=attempt.phase_states[phase.phase],
-        shown=phase.shown,
-        rows=tuple(_row(attempt, plan, phase.phase, r, shown) for r in phase.rows),
-    )
+    state = attempt.phase_states[phase.phase]
+    rows = [_row(attempt, plan, phase.phase, row, shown) for row in phase.rows]
+    last = shown.phases.get(phase.phase)
+    if (
+        last is not None
+        and last.state is state
+        and last.shown is phase.shown
+        and len(last.rows) == len(rows)
+        and all(map(is_, last.rows, rows))
+    ):
+        return last
+    fresh = PhaseProgress(phase=phase.phase, state=state, shown=phase.shown, rows=tuple(rows))
+    shown.phases[phase.phase] = fresh
+    return fresh
 
 
 def _row(attempt: Attempt, plan: Plan, phase: Phase, row: RowPlan, shown: Shown) -> RowProgress:
     items = [attempt.items[i] for i in row.items]
-    # Items that are as they were are the very same objects, so comparing them costs next to nothing.
-    told = (row, attempt.phase_states[phase], [_item(attempt, plan, i, shown) for i in items])
+    # All that a row says follows from these, and most of them are the very same objects as the last time.
+    told = (
+        row,
+        attempt.began_ms,
+        attempt.phase_states[phase],
+        [*map(_told_of, items)],
+        [_waits_for(attempt, plan, i) for i in items if i.plan.needs],
+    )
     last = shown.rows.get((phase, row.id))
     if last is not None and last[0] == told:
         return last[1]
@@ -169,7 +196,7 @@ def _row(attempt: Attempt, plan: Plan, phase: Phase, row: RowPlan, shown: Shown)
         verb=row.verb,
         done=sum(i.is_satisfied for i in tracked),
         total=len(tracked),
-        items=tuple(told[2]),
+        items=tuple([_item(attempt, plan, i, shown) for i in items]),
     )
     shown.rows[phase, row.id] = (told, fresh)
     return fresh
@@ -190,19 +217,7 @@ def _row_state(attempt: Attempt, phase: Phase, items: list[ItemRun]) -> RowState
 
 def _item(attempt: Attempt, plan: Plan, item: ItemRun, shown: Shown) -> ItemProgress:
     waits_for = _waits_for(attempt, plan, item) if item.plan.needs else ()
-    # Everything that is told of an item follows from these.
-    told = (
-        item.plan,
-        attempt.began_ms,
-        item.state,
-        item.attempt,
-        item.percent,
-        item.deadline_ms,
-        item.moved_ms,
-        item.failure,
-        item.note,
-        waits_for,
-    )
+    told = (attempt.began_ms, waits_for, *_told_of(item))
     last = shown.items.get(item.plan.id)
     if last is not None and last[0] == told:
         return last[1]
@@ -222,6 +237,7 @@ def _item(attempt: Attempt, plan: Plan, item: ItemRun, shown: Shown) -> ItemProg
         note=item.note,
         waits_for=waits_for,
     )
+    object.__setattr__(fresh, "__pydantic_fields_set__", _ITEM_FIELDS)
     shown.items[item.plan.id] = (told, fresh)
     return fresh
 

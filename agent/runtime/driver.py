@@ -20,6 +20,7 @@ from typing import TypeVar, assert_never
 from agent.core import link as links
 from agent.core import outbox as outboxes
 from agent.core.batch import Batch, Entry
+from agent.core.blueprints import Blueprints
 from agent.core.effects import (
     AskForAssignment,
     CancelStep,
@@ -53,6 +54,7 @@ from agent.core.shell import (
     StatusPace,
     begins_anew,
     digest_of,
+    earlier,
     input_batch,
     is_answer_to,
     is_due,
@@ -156,6 +158,7 @@ class Driver:
         archive: None answers every wish for logs with a sentence that none are kept.
         draw: numbers in [0, 1) for the back-off.
         identifier: makes the ids of attempts and of a new stream.
+        blueprints: shared by the devices of one process, for one that begins with an empty journal; None shares nothing.
     """
 
     def __init__(
@@ -171,6 +174,7 @@ class Driver:
         steady: Callable[[], int] | None = None,
         draw: Callable[[], float] = random.random,
         identifier: Callable[[], str] = new_id,
+        blueprints: Blueprints | None = None,
     ) -> None:
         self._options = options
         self._endpoint = endpoint
@@ -182,14 +186,16 @@ class Driver:
         self._steady = SteadyClock().now_ms if steady is None else steady
         self._draw = draw
         self._identifier = identifier
-        self._machine = Enrollment()
+        self._machine = Enrollment(blueprints)
         self._link = Link()
         self._outbox: Outbox
         self._reception: Reception
         self._publications: Publications
         self._inbox = Inbox()
         self._outgoing: Outgoing
-        self._incoming: asyncio.Queue[Incoming] = asyncio.Queue(INCOMING_MAX)
+        self._incoming: deque[Incoming] = deque()
+        self._room: asyncio.Future[None] | None = None
+        """Whoever has more to hand in than `INCOMING_MAX` waits for this."""
         self._link_events: deque[links.Event] = deque()
         self._answers: dict[int, asyncio.Future[str | None]] = {}
         self._watchers: set[asyncio.Event] = set()
@@ -310,7 +316,8 @@ class Driver:
     # Beginning.
 
     def _restore(self, state: JournalState) -> None:
-        self._machine = self._retold(state)
+        if state.entries or state.checkpoints:
+            self._machine = self._retold(state)
         self._outbox = Outbox(state.stream, state.outbox, self._options.outbox_limits)
         self._link = Link(state.session, self._options.link_limits)
         self._reception = Reception(
@@ -377,34 +384,24 @@ class Driver:
     # The loop.
 
     async def _turn(self) -> None:
-        """Do one thing of each kind that is due."""
+        """Do one thing of each kind that is due; what may have taken time is followed by a new look at the clock."""
         self._raise_crash()
-        await self._turn_link()
-        await self._turn_outbox()
-        await self._turn_device()
-        self._turn_status()
-
-    async def _turn_link(self) -> None:
         now_ms = self._steady()
         if self._link_events:
             await self._follow_link(self._link_events.popleft(), now_ms)
-        elif not self._incoming.empty():
-            await self._take(self._incoming.get_nowait(), now_ms)
+            now_ms = self._steady()
+        elif self._incoming:
+            await self._take(self._next_incoming(), now_ms)
+            now_ms = self._steady()
         elif is_due(self._link.next_deadline_ms(), now_ms):
             await self._follow_link(links.DeadlinePassed(self._draw()), now_ms)
-
-    async def _turn_outbox(self) -> None:
-        now_ms = self._steady()
+            now_ms = self._steady()
         if is_due(self._outbox.next_deadline_ms(), now_ms):
             await self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
-
-    async def _turn_device(self) -> None:
         due = next_input(self._inbox, self._machine.next_deadline_ms(), self._clock.now_ms())
         if due is not None:
             await self._step(*due)
-
-    def _turn_status(self) -> None:
-        if is_due(self._next_status_ms(), self._steady()):
+        if self._link.is_connected and is_due(self._status_pace.next_ms, self._steady()):
             self._publish_status()
 
     def _next_status_ms(self) -> int | None:
@@ -414,7 +411,7 @@ class Driver:
         """Wait for the earliest deadline, or for something to arrive; not at all where something is due already."""
         self._wake.clear()
         has_news = self._link_events or self._stop_wanted.is_set() or self._crash is not None
-        if has_news or not self._incoming.empty():
+        if has_news or self._incoming:
             return
         delay_s = self._seconds_to_next()
         if delay_s == 0:
@@ -428,17 +425,15 @@ class Driver:
                 timer.cancel()
 
     def _seconds_to_next(self) -> float | None:
-        now_ms = self._steady()
-        steady = (
-            self._link.next_deadline_ms(),
-            self._outbox.next_deadline_ms(),
-            self._next_status_ms(),
-            self._linger_until_ms(),
-        )
-        running = (self._inbox.next_ms, self._machine.next_deadline_ms())
-        waits = [max(0.0, (at_ms - now_ms) / 1000) for at_ms in steady if at_ms is not None]
-        waits += [self._clock.seconds_until(at_ms) for at_ms in running if at_ms is not None]
-        return min(waits, default=None)
+        steady_ms = earlier(self._link.next_deadline_ms(), self._outbox.next_deadline_ms())
+        steady_ms = earlier(steady_ms, self._next_status_ms())
+        steady_ms = earlier(steady_ms, self._linger_until_ms())
+        running_ms = earlier(self._inbox.next_ms, self._machine.next_deadline_ms())
+        delay_s = None if running_ms is None else self._clock.seconds_until(running_ms)
+        if steady_ms is None or delay_s == 0:
+            return delay_s
+        steady_s = max(0.0, (steady_ms - self._steady()) / 1000)
+        return steady_s if delay_s is None else min(delay_s, steady_s)
 
     def _is_done(self) -> bool:
         if self._stop_wanted.is_set():
@@ -738,8 +733,16 @@ class Driver:
         self._wake.set()
 
     async def _receive(self, incoming: Incoming) -> None:
-        await self._incoming.put(incoming)
+        while len(self._incoming) >= INCOMING_MAX:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+        self._incoming.append(incoming)
         self._wake.set()
+
+    def _next_incoming(self) -> Incoming:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        return self._incoming.popleft()
 
     async def _take(self, incoming: Incoming, now_ms: int) -> None:
         received = self._reception.read(incoming, self._machine.attempt, self._clock.wall_ms())

@@ -114,7 +114,10 @@ def encode_status(status: Status) -> bytes:
 class StatusEncoder:
     """Writes the statuses of one device as `encode_status` does, but not anew what is as it was: most rows are."""
 
+    __slots__ = ("_phases", "_rows")
+
     def __init__(self) -> None:
+        self._phases: dict[Phase, tuple[PhaseProgress, str]] = {}
         self._rows: dict[tuple[Phase, str], tuple[RowProgress, str]] = {}
 
     def encode(self, status: Status) -> bytes:
@@ -126,16 +129,21 @@ class StatusEncoder:
         return data if len(data) <= PAYLOAD_BYTES_MAX else encode_status(status)
 
     def _phase(self, phase: PhaseProgress) -> str:
+        last = self._phases.get(phase.phase)
+        # Frozen and the very same object: nothing in it can have changed.
+        if last is not None and last[0] is phase:
+            return last[1]
         rows = ",".join([self._row(phase.phase, row) for row in phase.rows])
         shown = "true" if phase.shown else "false"
-        return (
+        written = (
             f'{{"phase":"{phase.phase.value}","state":"{phase.state.value}","shown":{shown},'
             f'"rows":[{rows}]}}'
         )
+        self._phases[phase.phase] = phase, written
+        return written
 
     def _row(self, phase: Phase, row: RowProgress) -> str:
         last = self._rows.get((phase, row.id))
-        # Frozen and the very same object: nothing in it can have changed.
         if last is not None and last[0] is row:
             return last[1]
         written = row.model_dump_json(exclude_none=True)

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 
 from agent.wire.base import Name
 from agent.wire.messages import CommandAction, RefreshAssignment
-from collector import history
 from collector.access import Role
 from collector.answer import moment
 from collector.api import examples
@@ -21,9 +20,10 @@ from collector.api.parameters import PAGE_MAX
 from collector.api.problems import ALWAYS, answers
 from collector.api.services import DeviceName, Given, Services, needs
 from collector.api.stored_reports import LINES
-from collector.commands import VALID_MINUTES
-from collector.ports import BrokerLost, BrokerRefused
+from collector.device_commands import VALID_MINUTES
+from collector.pages import history
 from collector.queries.attempts import is_registered
+from collector.subscriber.ports import BrokerLost, BrokerRefused
 
 ORDER_MAX = 2**53
 

@@ -13,7 +13,8 @@ from collector.api import examples
 from collector.api.incomplete import range_of
 from collector.api.problems import ALWAYS
 from collector.api.services import Given, Services, needs
-from collector.graph_reports import (
+from collector.incomplete import BACK_DAYS, DAYS, Begun, Range
+from collector.pages.graph_reports import (
     DATE,
     DETAILS,
     FAILURES,
@@ -26,8 +27,7 @@ from collector.graph_reports import (
     failure_rows,
     summary_rows,
 )
-from collector.incomplete import BACK_DAYS, DAYS, Begun, Range
-from collector.odata_filter import ColumnType, mentions
+from collector.pages.odata_filter import ColumnType, mentions
 from collector.queries import attempts, incomplete
 
 ROWS_MAX: Final = 100_000

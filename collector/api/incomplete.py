@@ -16,7 +16,7 @@ from collector.api.problems import ALWAYS
 from collector.api.services import Given, Services, needs
 from collector.files import ContentRefused
 from collector.incomplete import BACK_DAYS, Range, RangeRefused, report
-from collector.incomplete_page import (
+from collector.pages.incomplete_page import (
     CsvTable,
     IncompleteEnrollments,
     OperatingSystem,

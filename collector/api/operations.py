@@ -19,7 +19,7 @@ from collector.api.services import DeviceName, Given, needs
 from collector.files import ContentRefused
 from collector.live_updates import StoreGone, TooManyReaders, Wanted, event_text
 from collector.operations import Operations
-from collector.operations_page import (
+from collector.pages.operations_page import (
     NewWebhook,
     RemovalLine,
     Removals,
@@ -32,9 +32,9 @@ from collector.operations_page import (
     undelivered_message,
     webhook_line,
 )
-from collector.standing import Standing
-from collector.webhook_target import TargetRefused, parts_of, target_of
-from collector.webhooks import TooManyWebhooks, Webhook, Webhooks, WebhookUnknown
+from collector.stuck.standing import Standing
+from collector.webhooks.target import TargetRefused, parts_of, target_of
+from collector.webhooks.webhooks import TooManyWebhooks, Webhook, Webhooks, WebhookUnknown
 
 ORDER_MAX = 2**53
 UNDELIVERED = 20

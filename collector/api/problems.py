@@ -12,13 +12,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from collector.api.conditional import NotModified, PreconditionFailed, PreconditionMissing
-from collector.commands import NoAttempt
-from collector.database import StoreFailed
 from collector.desk import ProfileExists
-from collector.explanation import DeviceUnknown
+from collector.device_commands import NoAttempt
 from collector.files import ContentRefused, deepest, dotted
+from collector.pages.explanation import DeviceUnknown
 from collector.problem import MEDIA_TYPE, TYPE_PREFIX, Problem
-from collector.profile_book import ProfileIsDefault, ProfileUnknown
+from collector.profiles.book import ProfileIsDefault, ProfileUnknown
+from collector.store.database import StoreFailed
 
 _CODES: Final = {
     400: "unreadable",

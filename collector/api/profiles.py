@@ -11,7 +11,6 @@ from pydantic import Field, JsonValue
 from agent.wire.base import Identifier, Name, UserName
 from agent.wire.graph import GraphRefused, profile_to_graph
 from agent.wire.vocabulary import EnrollmentType, Variant
-from collector import page
 from collector.access import Role
 from collector.api import examples
 from collector.api.conditional import IfMatch, check_match, tag_of, tagged
@@ -20,12 +19,13 @@ from collector.api.parameters import NO_CONTROL_CHARACTERS, Listed
 from collector.api.problems import ALWAYS, answers
 from collector.api.services import DeviceName, Given, needs
 from collector.desk import refuse_overflow
-from collector.explanation import Question, effective_profile
 from collector.files import ContentRefused, check
-from collector.profile_book import ProfileBook
-from collector.profiles import StoredProfile
+from collector.pages import page
+from collector.pages.explanation import Question, effective_profile
+from collector.profiles.book import ProfileBook
+from collector.profiles.choice import StoredProfile
+from collector.profiles.setup import ProfileEntry, entry_from_graph
 from collector.queries.paging import sliced
-from collector.setup import ProfileEntry, entry_from_graph
 
 PATH: Final = "/api/devices/esp-profiles"
 ORDER_PATH: Final = "/api/devices/esp-profile-order"

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector import history
 from collector.access import Role
 from collector.api import examples
 from collector.api.conditional import tagged
@@ -15,9 +14,10 @@ from collector.api.links import link_next
 from collector.api.parameters import Listed, Platforms, SearchedDevice, SearchedUser
 from collector.api.problems import ALWAYS
 from collector.api.services import Given, needs
+from collector.pages import history
+from collector.profiles.setup import Registration
 from collector.queries.attempts import waiting_devices
 from collector.queries.paging import sliced
-from collector.setup import Registration
 
 REGISTRATIONS_MAX = 10_000
 

@@ -17,10 +17,10 @@ from agent.wire.messages import Status
 from collector.access import Caller, Role, Tokens, file_caller
 from collector.api.throttle import RequestLimits, Throttle
 from collector.clock import Clock
-from collector.commands import CommandRow, Commands
 from collector.desk import Desk
+from collector.device_commands import CommandRow, Commands
 from collector.metrics import Metrics
-from collector.store import Store
+from collector.store.store import Store
 
 LOG = structlog.get_logger("collector.api")
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.wire.vocabulary import EndState, FailureKind, Stage
-from collector import page
 from collector.access import Role
 from collector.api.conditional import tagged
 from collector.api.links import link_next
@@ -23,6 +22,7 @@ from collector.api.parameters import (
 )
 from collector.api.problems import ALWAYS
 from collector.api.services import Given, needs
+from collector.pages import page
 from collector.queries import attempts
 from collector.queries.attempts import ACTIVE_ORDERS, FAILURE_ORDERS, AttemptFilter
 from collector.reports import RECENT_DAYS

@@ -9,11 +9,11 @@ from typing import Any, Final
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from collector import history
 from collector.access import Role
 from collector.api.problems import ALWAYS
 from collector.api.services import Given, needs
-from collector.store import Store
+from collector.pages import history
+from collector.store.store import Store
 
 LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {

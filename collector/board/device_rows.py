@@ -14,13 +14,13 @@ from agent.wire.vocabulary import (
     WORKING_STATES,
     ItemState,
 )
-from collector import text
 from collector.board.ordering import described
 from collector.board.ports import DeviceStory
 from collector.board.rows import Column, Row
-from collector.history import CommandLine, ReportLine
-from collector.standing import ItemStanding
-from collector.stuck import duration
+from collector.pages import text
+from collector.pages.history import CommandLine, ReportLine
+from collector.stuck.limit import duration
+from collector.stuck.standing import ItemStanding
 
 ITEMS: Final = (
     Column("Item", 22, 3),

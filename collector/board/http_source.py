@@ -33,8 +33,8 @@ from collector.board.ports import (
     WatchedScreen,
 )
 from collector.client import Collector, CollectorRefused, CollectorUnreachable
-from collector.history import CommandLine
-from collector.incomplete_page import IncompleteEnrollments
+from collector.pages.history import CommandLine
+from collector.pages.incomplete_page import IncompleteEnrollments
 
 T = TypeVar("T")
 

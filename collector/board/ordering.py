@@ -22,7 +22,7 @@ from agent.wire.messages import (
 )
 from agent.wire.vocabulary import Context, ItemState
 from collector.board.questions import Confirm, Pick
-from collector.standing import Standing
+from collector.stuck.standing import Standing
 
 _ACTIONS: Final = (
     ("retry_phase", "Try the failed phase again"),

@@ -11,9 +11,9 @@ from textual.coordinate import Coordinate
 from textual.events import Resize
 from textual.widgets import DataTable, Static
 
-from collector import page
 from collector.board.arranging import Order, matching
 from collector.board.rows import Column, Row, widths
+from collector.pages import page
 
 
 class Figures(Horizontal):

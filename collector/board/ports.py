@@ -10,9 +10,9 @@ from typing import Protocol
 from agent.screen.ports import ScreenSource
 from agent.wire.messages import CommandAction
 from agent.wire.vocabulary import Section
-from collector import page
-from collector.history import CommandLine, DeviceHistory
-from collector.standing import Standing
+from collector.pages import page
+from collector.pages.history import CommandLine, DeviceHistory
+from collector.stuck.standing import Standing
 
 
 class SourceRefused(Exception):

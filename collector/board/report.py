@@ -15,11 +15,11 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from agent.wire.vocabulary import Section
-from collector import text
 from collector.board.chart import Legend, SectionChart
 from collector.board.panels import Panel
 from collector.board.ports import BoardSource, IncompleteReport, ReportFilter, SourceRefused
 from collector.board.rows import Column, Row
+from collector.pages import text
 
 REFRESH_S: Final = 30.0
 RANGES_DAYS: Final = (7, 14, 30)

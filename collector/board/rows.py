@@ -9,8 +9,8 @@ from typing import Final
 from rich.text import Text
 
 from agent.wire.vocabulary import Stage
-from collector import page, text
 from collector.board.ports import BoardSnapshot
+from collector.pages import page, text
 
 BAR_CELLS: Final = 4
 BAR_CELLS_WIDE: Final = 10

@@ -10,12 +10,12 @@ from sqlalchemy import ColumnElement, Select, and_, false, func, not_, or_, sele
 from sqlalchemy.engine import Connection
 
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind, Stage
-from collector import schema
 from collector.attempts import FAILURE_STATES, AttemptView
-from collector.columns import view_of
-from collector.database import Database
 from collector.queries.paging import Order, Page, Place, place_of
 from collector.reports import DAY_MS, RECENT_DAYS, SILENT_AFTER_MS, ReasonCount, Tally
+from collector.store import schema
+from collector.store.columns import view_of
+from collector.store.database import Database
 
 _T: Final = schema.ATTEMPTS
 _FAILURES: Final = tuple(sorted(state.value for state in FAILURE_STATES))

@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import case, func, select
 
 from agent.wire.vocabulary import EndState, EnrollmentType, Section
-from collector import schema
-from collector.database import Database
 from collector.incomplete import PLATFORMS, Begun, Range
+from collector.store import schema
+from collector.store.database import Database
 
 _T: Final = schema.ATTEMPTS
 _ENDING: Final = (

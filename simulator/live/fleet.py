@@ -19,10 +19,14 @@ from agent.assembly import (
     build_verifier,
     open_fleet_journal,
 )
+from agent.core.blueprints import PLANS_MAX, SharedBlueprints
+from agent.core.events import DeviceFacts
+from agent.core.plan import Plan
 from agent.mqtt_transport import BrokerAddress, MqttTransport, SpokenVersion
 from agent.runtime.clock import DeviceClock, SteadyClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
 from agent.runtime.ports import Journal, LogArchive, TransportLost, TransportRefused, Verifier
+from agent.wire.assignment import Admitted
 from agent.wire.identity import Identity, TrustedKey
 from agent.wire.topics import (
     PARTITIONS,
@@ -86,6 +90,24 @@ class FleetDevice:
         return self.outcome is not None or self.crash is not None
 
 
+class FleetBlueprints(SharedBlueprints):
+    """Shares what follows from assignments that say the same, though each device reads one of its own."""
+
+    __slots__ = ("_decisions",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decisions: dict[str, Admitted] = {}
+
+    def plan(self, facts: DeviceFacts, admitted: Admitted) -> Plan:
+        """A plan that differs from a neighbour's in its user only."""
+        said = admitted.model_dump_json(exclude={"user"})
+        if len(self._decisions) == PLANS_MAX:
+            self._decisions.clear()
+        known = self._decisions.setdefault(said, admitted)
+        return super().plan(facts, known.model_copy(update={"user": admitted.user}))
+
+
 class Fleet:
     """A live fleet. Build it, `run` it once; `stop` ends it early."""
 
@@ -98,6 +120,7 @@ class Fleet:
         self._lines: SharedLines
         self._journal: FleetJournal | None = None
         self._spoken = SpokenVersion()
+        self._blueprints = FleetBlueprints()
         self._tls: dict[tuple[str | None, ...], ssl.SSLContext] = {}
 
     def stop(self) -> None:
@@ -202,6 +225,7 @@ class Fleet:
             plan.meter.transport(facts.device, self._transport(facts.device)),
             archive=archive,
             steady=SteadyClock(wall=plan.wall).now_ms,
+            blueprints=self._blueprints,
         )
 
     def _transport(self, device: str) -> MqttTransport:

@@ -13,7 +13,7 @@ from agent.wire.events import Event
 from benchmarks.ingest import compare, measure
 from benchmarks.ingest_load import Plan, Stream, written
 from broker_config.running import find_mosquitto
-from collector import schema
+from collector.store import schema
 from tests.collector.fleet import TENANT, Office, arrival
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.reports import NOW_MS, Size, fill, measure, questions
-from collector.store import Store
+from collector.store.store import Store
 
 
 def test_every_question_has_an_answer_of_its_size(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import httpx
 from agent.wire.messages import Status
 from collector.api import Services, make_app
 from collector.api.throttle import RequestLimits
-from collector.commands import CommandRow
-from collector.ports import BrokerLost
+from collector.device_commands import CommandRow
+from collector.subscriber.ports import BrokerLost
 from tests.collector.fleet import Office
 
 TOKEN = "the-token"

@@ -9,16 +9,29 @@ import pytest
 import structlog
 
 from collector.cli import app
-from tests.collector import seed_report
 from tests.collector.calling import Call, Result
 from tests.collector.fleet import Office
+from tests.collector.pages import seed_report
 from tests.collector.postgres import REASON, Server, binaries, running_server
+
+ON_BOTH = frozenset({"test_live_updates", "test_retention", "test_watch", "test_webhooks"})
+"""What reads and writes the store beside the intake is shown on SQLite and on PostgreSQL alike."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Once for each database, in the modules named above."""
+    if "office" in metafunc.fixturenames and Path(metafunc.module.__file__ or "").stem in ON_BOTH:
+        metafunc.parametrize("office", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
     """A fresh store with everything around it."""
-    opened = Office.open(tmp_path)
+    url = None
+    if getattr(request, "param", "sqlite") == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        url = server.fresh()
+    opened = Office.open(tmp_path, url=url)
     yield opened
     opened.close()
 

@@ -31,18 +31,18 @@ from agent.wire.vocabulary import (
     RowState,
     Stage,
 )
-from collector import schema
 from collector.clock import Clock
-from collector.commands import Commands
 from collector.desk import Desk
-from collector.inbound import Inbound
+from collector.device_commands import Commands
 from collector.intake import Readable, read
 from collector.keys import Signer, load_or_make
-from collector.leases import Leases
 from collector.metrics import Metrics
-from collector.ports import Delivered
-from collector.records import Arrival
-from collector.store import Store
+from collector.store import schema
+from collector.store.leases import Leases
+from collector.store.records import Arrival
+from collector.store.store import Store
+from collector.subscriber.inbound import Inbound
+from collector.subscriber.ports import Delivered
 
 TENANT = "acme"
 NOON_MS = 1_750_000_000_000

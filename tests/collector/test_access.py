@@ -13,11 +13,11 @@ import pytest
 import structlog
 from sqlalchemy import select
 
-from collector import schema
 from collector.access import Role, TokenExists, Tokens, TokenUnknown, digest_of
 from collector.api import make_app
 from collector.api.protection import BODY_BYTES_MAX
 from collector.api.throttle import RequestLimits
+from collector.store import schema
 from tests.collector.asking import TOKEN, ask, asking, services
 from tests.collector.calling import Call
 from tests.collector.fleet import NOON_MS, Office, Reporter

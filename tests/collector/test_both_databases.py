@@ -10,7 +10,7 @@ import pytest
 
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
 from collector.access import Role, Tokens
-from collector.setup import ProfileEntry, Registration
+from collector.profiles.setup import ProfileEntry, Registration
 from tests.collector.asking import asking, services
 from tests.collector.fleet import NOON_MS, Office, Reporter, failure
 from tests.collector.portal import ANDROID, IOS, ROWS, Sender, abandoned, closed, enrolled

@@ -14,10 +14,10 @@ import structlog
 from agent.wire.graph import GRAPH_TYPE
 from agent.wire.profile import WindowsSettings
 from collector.api import Services, make_app
-from collector.mqtt import MqttBroker
-from collector.ports import BrokerRefused
-from collector.profiles import StoredProfile
-from collector.setup import ProfileEntry
+from collector.profiles.choice import StoredProfile
+from collector.profiles.setup import ProfileEntry
+from collector.subscriber.mqtt import MqttBroker
+from collector.subscriber.ports import BrokerRefused
 from tests.collector.asking import Courier
 from tests.collector.calling import Call
 from tests.collector.fleet import Office, Reporter

@@ -9,7 +9,7 @@ from agent.wire.profile import EspProfile
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
 from collector.admission import AdmissionRules
 from collector.desk import Assigned, ProfileExists
-from collector.setup import Catalogue, Group, ProfileEntry, Registration, Setup
+from collector.profiles.setup import Catalogue, Group, ProfileEntry, Registration, Setup
 from tests.collector.fleet import Office, Reporter
 
 ANN = "ann@company.com"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector.files import FileRefused, load, load_rows
-from collector.setup import ProfileEntry, Registration, Setup, slug
+from collector.profiles.setup import ProfileEntry, Registration, Setup, slug
 
 GOOD: dict[str, Any] = {
     "organization": "Contoso",

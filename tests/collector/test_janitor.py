@@ -9,12 +9,13 @@ import pytest
 from agent.wire.codec import encode
 from agent.wire.messages import CollectLogs
 from agent.wire.topics import RETAINED, Channel
-from collector import inbound, janitor
+from collector import janitor
 from collector.janitor import HOUR_MS, Leftover
-from collector.ports import BrokerLost
+from collector.subscriber import inbound
+from collector.subscriber.ports import BrokerLost
 from tests.collector.fleet import NOON_MS, Office, Reporter, delivered_birth
-from tests.collector.paper_broker import PaperBroker
-from tests.collector.test_subscriber import ack, running, topic
+from tests.collector.subscriber.paper_broker import PaperBroker
+from tests.collector.subscriber.test_subscriber import ack, running, topic
 
 DAY_MS = 24 * HOUR_MS
 OWN = tuple(sorted(RETAINED - {Channel.COMMAND}))
@@ -155,7 +156,7 @@ async def test_everything_that_the_broker_keeps_of_a_device_is_cleared(office: O
 async def test_the_running_collector_cleans_by_itself(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.subscriber.CLEAN_S", 0.01)
+    monkeypatch.setattr("collector.subscriber.subscriber.CLEAN_S", 0.01)
     broker, gone = PaperBroker(), ended(office)
     await leave_everything(office, broker, gone)
     office.clock.at_ms += DAY_MS + 1

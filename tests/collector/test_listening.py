@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from collector.client import Access, CollectorUnreachable, connected
 from collector.listening import CannotListen, TlsFiles, check_host, is_loopback
-from collector.page import EnrollmentStatus
+from collector.pages.page import EnrollmentStatus
 from tests.collector.asking import TOKEN, services
 from tests.collector.calling import Call
 from tests.collector.fleet import Office

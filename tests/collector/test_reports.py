@@ -16,11 +16,11 @@ from agent.wire.vocabulary import SUCCESS_STATES, EndState, EnrollmentType, Fail
 from collector import reports
 from collector.attempts import AttemptView
 from collector.desk import Desk
-from collector.leases import Leases
+from collector.profiles.setup import Registration
 from collector.queries import attempts
 from collector.queries.attempts import AttemptFilter
-from collector.setup import Registration
-from collector.store import Store
+from collector.store.leases import Leases
+from collector.store.store import Store
 from tests.collector.fleet import NOON_MS, Reporter, arrival, failure
 
 DAY = reports.DAY_MS

@@ -19,8 +19,8 @@ from agent.wire.codec import decode, encode
 from agent.wire.events import Event
 from agent.wire.messages import Ack, CollectorState, Signed, Status
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
-from collector.mqtt import BrokerAddress, MqttBroker
-from collector.ports import Connection, Will
+from collector.subscriber.mqtt import BrokerAddress, MqttBroker
+from collector.subscriber.ports import Connection, Will
 from tests.collector.board.page_of_the_seed import AT, some_progress
 from tests.collector.fleet import TENANT, Reporter, event_topic
 

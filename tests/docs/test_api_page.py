@@ -12,7 +12,7 @@ from agent.wire.vocabulary import EndState
 from collector.api import make_app
 from collector.api.problems import CODES
 from collector.api.throttle import RequestLimits
-from collector.graph_reports import DETAILS, FAILURES, SUMMARY
+from collector.pages.graph_reports import DETAILS, FAILURES, SUMMARY
 from tests.collector.asking import TOKEN, services
 from tests.collector.fleet import Office, Reporter, failure
 from tests.collector.http_server import serving

@@ -21,7 +21,7 @@ from agent.wire.codec import json_schemas
 from agent.wire.identity import Identity, ServiceIdentity
 from broker_config.readiness import free_port
 from broker_config.running import find_mosquitto
-from collector.mqtt import tls_of
+from collector.subscriber.mqtt import tls_of
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = json_schemas()

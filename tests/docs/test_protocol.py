@@ -20,7 +20,7 @@ from agent.wire.topics import (
 )
 from broker_config.access import RULES, Access, Role
 from collector.files import load
-from collector.setup import Setup
+from collector.profiles.setup import Setup
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text()

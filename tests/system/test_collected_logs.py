@@ -87,7 +87,7 @@ async def test_the_help_desk_gets_an_archive_that_plays_and_holds_no_secret(
     assert sum("goes on after" in text["event"] for text in lines) == 2
     assert any(str(first) in text["event"] for text in lines)
     facts = json.loads(parts["facts.json"])
-    assert facts["settings"]["broker"].startswith("mqtt://127.0.0.1:")
+    assert facts["settings"]["broker"].startswith("mqtts://127.0.0.1:")
     assert facts["settings"]["identity_file"] == str(site.identity)
     assert json.loads(parts["progress.json"])["gate"] == Gate.LOCKED
 

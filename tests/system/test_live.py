@@ -104,8 +104,11 @@ def test_two_processes_of_agents_survive_a_storm_and_say_what_it_cost(mosquitto:
     assert latency["stored"]["count"] == figures["events_stored"]
     for spread in latency.values():
         assert 0 < spread["p50"] <= spread["p90"] <= spread["p99"] <= spread["max"]
-    # Stored first, acknowledged then; but whoever looks at the store comes to it when the machine lets him.
-    assert latency["stored"]["p50"] <= latency["acknowledged"]["max"]
+    # Agents and store count apart from one another: nothing is acknowledged that is not stored, and nothing is stored
+    # that is neither acknowledged nor waits for that.
+    acknowledged = latency["acknowledged"]["count"]
+    waiting = sum(figures["failures"].get("not_acknowledged", {}).values())
+    assert 0 < acknowledged <= latency["stored"]["count"] <= acknowledged + waiting
 
 
 @pytest.mark.mosquitto

@@ -20,6 +20,7 @@ from agent.core.batch import Batch, Entry
 from agent.core.events import DeadlinePassed, Restarted
 from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
 from agent.journal import (
+    GATHER_S,
     SCHEMA_VERSION,
     ReportRow,
     devices_of,
@@ -291,3 +292,27 @@ def test_reading_a_journal_that_is_not_there_is_told(path: Path) -> None:
     with pytest.raises(JournalUnreadable, match="there is no such journal"):
         devices_of(path)
     assert not path.exists()
+
+
+async def test_a_device_alone_waits_for_nobody_s_batches(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own, handed in together, are no company; a fleet gathers, for a moment that `close` can wait."""
+    waits: list[float] = []
+    monkeypatch.setattr("agent.journal.time.sleep", waits.append)
+    journal = open_journal(path)
+    for device in ("PC-1", "PC-2"):
+        await journal.load(device, f"stream of {device}")
+
+    async def commit_twice(*devices: str) -> None:
+        for n in (1, 2):
+            batches = [Batch(session=10 * n + i) for i in range(50)]
+            await asyncio.gather(
+                *(journal.commit(devices[i % len(devices)], b) for i, b in enumerate(batches))
+            )
+
+    await commit_twice("PC-1")
+    assert waits == []
+    await commit_twice("PC-1", "PC-2")
+    assert set(waits) == {GATHER_S}
+    journal.close()

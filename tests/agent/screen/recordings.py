@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any, Final
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from agent.core import effects as do
@@ -21,6 +22,7 @@ from agent.screen.recorder import RecorderApp, RecorderScreen
 from agent.wire.vocabulary import Choice, EnrollmentType, ItemState
 from tests.agent.core.script import Script, done, fails_with, hangs
 from tests.agent.screen.moments import story
+from tests.agent.screen.scripted import REST_S, TURN_S
 
 VERSION: Final = "1.0"
 WALL_MS: Final = 1_795_250_000_000
@@ -94,22 +96,24 @@ def recorder(*tapes: Recording, playing: bool = False) -> tuple[RecorderApp, Wat
 
 async def settled(pilot: Pilot[Any], device: str | None = None) -> None:
     """Wait until the page shows what the player stands at, of this device where one is named."""
-    app = pilot.app
-    assert isinstance(app, RecorderApp)
-    for _ in range(200):
+    # Tapes are read by a thread, which a busy machine may keep waiting for longer than any number of turns.
+    async with asyncio.timeout(REST_S):
         await pilot.pause()
-        page = app.screen
-        player = app.player
-        if not isinstance(page, RecorderScreen) or player.tape is None:
-            await asyncio.sleep(0)
-            continue
-        if device is not None and player.tape.device != device:
-            continue
-        if player.mark is None or (
-            page._latest is not None
-            and page._latest[0] == player.tape.progress(player.place, int(player.passed_ms))
-            and not player._moved.is_set()
-            and page.query_one(ListPane).in_place
-        ):
-            return
-    raise AssertionError("the recorder does not come to rest")
+        while not _is_settled(pilot.app, device):
+            await asyncio.sleep(TURN_S)
+            await pilot.pause()
+
+
+def _is_settled(app: App[Any], device: str | None) -> bool:
+    assert isinstance(app, RecorderApp)
+    page, player = app.screen, app.player
+    if not isinstance(page, RecorderScreen) or player.tape is None:
+        return False
+    if device is not None and player.tape.device != device:
+        return False
+    return player.mark is None or (
+        page._latest is not None
+        and page._latest[0] == player.tape.progress(player.place, int(player.passed_ms))
+        and not player._moved.is_set()
+        and page.query_one(ListPane).in_place
+    )

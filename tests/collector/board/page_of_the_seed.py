@@ -21,7 +21,6 @@ from agent.wire.vocabulary import (
     RowState,
     Stage,
 )
-from collector import page
 from collector.board.ports import (
     BoardSnapshot,
     DeviceStory,
@@ -31,7 +30,8 @@ from collector.board.ports import (
     Unanswered,
     WatchedScreen,
 )
-from collector.history import CommandLine
+from collector.pages import page
+from collector.pages.history import CommandLine
 from tests.collector.board.stories import command, seed_report, stuck_story
 
 AT = datetime(2025, 6, 15, 12, 0, tzinfo=UTC)

@@ -22,11 +22,11 @@ from agent.wire.vocabulary import (
 )
 from collector.attempts import AttemptView
 from collector.board.ports import ActionCount, DeviceStory, IncompleteReport
-from collector.commands import CommandState
-from collector.history import AttemptSummary, CommandLine, DeviceHistory, ReportLine
-from collector.item_work import work_of
-from collector.standing import Facts, standing
-from collector.stuck import Limit, Stuck
+from collector.device_commands import CommandState
+from collector.pages.history import AttemptSummary, CommandLine, DeviceHistory, ReportLine
+from collector.stuck.item_work import work_of
+from collector.stuck.limit import Limit, Stuck
+from collector.stuck.standing import Facts, standing
 
 AT = datetime(2025, 6, 15, 12, 0, tzinfo=UTC)
 NOW_MS = int(AT.timestamp() * 1000)

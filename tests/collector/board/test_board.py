@@ -24,7 +24,6 @@ from agent.wire.messages import (
     Status,
 )
 from agent.wire.vocabulary import Context, Section, Stage
-from collector import page
 from collector.board import rows
 from collector.board.app import BoardApp
 from collector.board.arranging import Order, matching
@@ -40,6 +39,7 @@ from collector.board.ports import (
 )
 from collector.board.report import action_rows
 from collector.client import Collector
+from collector.pages import page
 from tests.collector.board.page_of_the_seed import (
     AT,
     ShownBoard,

@@ -15,13 +15,13 @@ from sqlalchemy import Engine, event, select
 from agent.wire.assignment import Admitted, Refused
 from agent.wire.messages import CollectLogs
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
-from collector import schema
 from collector.admission import AdmissionRules
-from collector.commands import NoAttempt
-from collector.database import upsert
 from collector.desk import Assigned, ProfileExists
-from collector.setup import Group, ProfileEntry, Registration, Setup
-from collector.store import Store
+from collector.device_commands import NoAttempt
+from collector.profiles.setup import Group, ProfileEntry, Registration, Setup
+from collector.store import schema
+from collector.store.database import upsert
+from collector.store.store import Store
 from tests.collector.fleet import NOON_MS, Office, Reporter
 
 DAY_MS = 24 * 60 * 60 * 1000

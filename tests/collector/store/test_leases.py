@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-import collector.database
+import collector.store.database
 from agent.wire.topics import PARTITIONS, partition_of
-from collector import schema
-from collector.commit import commit
-from collector.database import StoreFailed
-from collector.leases import Leases
-from collector.memory import Memory
-from collector.records import TermLost
-from collector.store import Store
+from collector.store import schema
+from collector.store.commit import commit
+from collector.store.database import StoreFailed
+from collector.store.leases import Leases
+from collector.store.memory import Memory
+from collector.store.records import TermLost
+from collector.store.store import Store
 from tests.collector.fleet import NOON_MS, Office, Reporter, arrival, take_over
 
 ALL = frozenset(PARTITIONS)
@@ -185,7 +185,7 @@ def test_a_halted_commit_is_ended_by_the_server(
 ) -> None:
     if office.store.database.is_sqlite:
         pytest.skip("SQLite has no server that could")
-    monkeypatch.setattr(collector.database, "HALTED_MS", 50)
+    monkeypatch.setattr(collector.store.database, "HALTED_MS", 50)
     event = Reporter().begin()
     partition = partition_of(event.device)
     other = Office.open(tmp_path, url=url, owner="office")

@@ -17,12 +17,12 @@ from sqlalchemy import Connection, inspect, select, text, update
 
 from agent.wire.codec import digest
 from agent.wire.events import Event
-from collector import migrating, schema
-from collector.columns import REPORT_CODEC
-from collector.database import Database, StoreFailed
-from collector.leases import Leases
-from collector.migrating import FIRST, Migrated, migrate
-from collector.store import Store
+from collector.store import migrating, schema
+from collector.store.columns import REPORT_CODEC
+from collector.store.database import Database, StoreFailed
+from collector.store.leases import Leases
+from collector.store.migrating import FIRST, Migrated, migrate
+from collector.store.store import Store
 from tests.collector.fleet import NOON_MS, Office, Reporter
 
 OLD_ID = "the-store-of-before"
@@ -203,7 +203,7 @@ def test_an_upgrade_that_fails_in_the_middle_leaves_everything_as_it_was(
         raise StoreFailed("the disk is full")
 
     command_upgrade = command.upgrade
-    monkeypatch.setattr("collector.migrating.command.upgrade", half)
+    monkeypatch.setattr("collector.store.migrating.command.upgrade", half)
     with pytest.raises(StoreFailed, match="disk is full"):
         migrate(database)
     assert shape(database) == before

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.data_directory import DataInUse, collector_id
-from collector.database import StoreFailed
-from collector.store import Store
+from collector.store.database import StoreFailed
+from collector.store.store import Store
+from collector.upkeep.data_directory import DataInUse, collector_id
 from tests.collector.fleet import NOON_MS
 
 

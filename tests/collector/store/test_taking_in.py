@@ -10,17 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, select, text, update
 
-import collector.commit
+import collector.store.commit
 from agent.wire.codec import digest, encode
 from agent.wire.events import CommandAnswered, Event, GateChanged
 from agent.wire.messages import CollectLogs
 from agent.wire.topics import partition_of
 from agent.wire.vocabulary import EndState, FailureKind, Gate, GateCause
-from collector import schema
-from collector.database import StoreFailed
 from collector.intake import Loss, Reason, Refused, Unreadable, read
-from collector.records import Arrival, RefusedPayload, TermLost
-from collector.store import SET_ASIDE_MAX, Store
+from collector.store import schema
+from collector.store.database import StoreFailed
+from collector.store.records import Arrival, RefusedPayload, TermLost
+from collector.store.store import SET_ASIDE_MAX, Store
 from tests.collector.fleet import (
     NOON_MS,
     TENANT,
@@ -68,7 +68,7 @@ def test_a_commit_is_all_or_nothing(office: Office, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise StoreFailed("the disk is full")
 
-    monkeypatch.setattr("collector.commit.save_views", broken)
+    monkeypatch.setattr("collector.store.commit.save_views", broken)
     with pytest.raises(StoreFailed):
         office.take_in(life(Reporter()))
     assert list(office.store.stored_rows()) == []
@@ -110,7 +110,7 @@ def test_nobody_has_a_number_that_those_who_follow_can_t_wait_for(office: Office
         "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'events'::regclass"
     )
     with office.store.database.writing() as connection:
-        first = collector.commit._next_events(connection, 3)
+        first = collector.store.commit._next_events(connection, 3)
         assert "RowExclusiveLock" in connection.execute(held).scalars().all()
         assert list(first) == list(range(first[0], first[0] + 3))
 

@@ -1,0 +1,1 @@
+"""The commands of `esp-collector`, a module for each subject: what each is given and what it prints."""

@@ -1,0 +1,1 @@
+"""Which items are stuck, and why a device is where it is."""
