@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
@@ -25,17 +26,19 @@ def connect_packet(client_id: bytes = CLIENT_ID) -> bytes:
 async def answers(host: str, port: int, *, is_tls: bool = False) -> bool:
     """Whether something at this address answers a CONNECT; a refusal is an answer too.
 
-    Behind TLS nobody answers a stranger. There it is enough that something listens, which Mosquitto does as the last
-    thing before it serves.
+    Behind TLS nobody answers a stranger. There it is enough that one who hangs up is hung up on: Mosquitto listens
+    before it has set up its signal handlers, and serves after that.
     """
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
-    if is_tls:
-        writer.close()
-        return True
     try:
+        if is_tls:
+            writer.write_eof()
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), ANSWER_S)
+            return True
         writer.write(connect_packet())
         packet = await asyncio.wait_for(reader.readexactly(4), ANSWER_S)
         if packet[3] == 0:

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 # The machine that runs the tests may be busy: a slow example is no failure, and the time limit per test stands
-# anyway. A failing example prints the line that brings it back.
-settings.register_profile("ci", deadline=None, print_blob=True)
-# `make nightly` chooses this one with --hypothesis-profile.
-settings.register_profile("nightly", settings.get_profile("ci"), max_examples=20_000)
+# anyway. A failing example prints the line that brings it back. The examples are the same in every run, so that a
+# change is judged by what it changed; `make nightly` looks for new ones.
+settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile(
+    "nightly",
+    settings.get_profile("ci"),
+    max_examples=20_000,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+)
 settings.load_profile("ci")
 
 FIGURES = pytest.StashKey[Counter[str]]()
