@@ -189,6 +189,7 @@ class SqliteJournal:
         self._ids: dict[str, int] = {}
         self._writes = _Writes(connection)
         self._inbox: queue.SimpleQueue[_Commit | _Job | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._is_open = True
         self.commits = 0
         """Batches that are in the file; counted by the writer, for whoever measures."""
@@ -231,6 +232,7 @@ class SqliteJournal:
         if not self._is_open:
             return
         self._is_open = False
+        self._closing.set()
         self._inbox.put(None)
         self._writer.join()
         _let_go(self._lock)
@@ -251,7 +253,8 @@ class SqliteJournal:
         has_company = False
         while (request := self._inbox.get()) is not None:
             if has_company and isinstance(request, _Commit):
-                time.sleep(GATHER_S)
+                # To be woken by each batch would cost more than the transactions that are saved; closing ends the wait.
+                self._closing.wait(GATHER_S)
             group: list[_Commit] = []
             job: _Job | None = None
             ended = False

@@ -278,9 +278,8 @@ async def signed_in(identity: Path) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def attack_device(site: Site, attempt: str) -> dict[str, int]:
-    """Whoever has the collector's account, but not its key; how often the device has to refuse, by reason."""
-    trusted, stranger = load_or_make(site.collector / "keys"), Signer()
+def credible(attempt: str, command_id: str) -> tuple[Assignment, Command]:
+    """What a collector could say to the device in this attempt; whether it is taken is decided by the signature."""
     now = datetime.now(UTC)
     assignment = Assignment(
         device=DEVICE,
@@ -292,7 +291,7 @@ async def attack_device(site: Site, attempt: str) -> dict[str, int]:
         decision=Refused(failure=failure()),
     )
     command = Command(
-        id="c-1",
+        id=command_id,
         device=DEVICE,
         attempt=attempt,
         action=CollectLogs(),
@@ -301,6 +300,13 @@ async def attack_device(site: Site, attempt: str) -> dict[str, int]:
         expires_at=now + timedelta(hours=1),
         attempt_ms_max=10**9,
     )
+    return assignment, command
+
+
+async def attack_device(site: Site, attempt: str) -> dict[str, int]:
+    """Whoever has the collector's account, but not its key; how often the device has to refuse, by reason."""
+    trusted, stranger = load_or_make(site.collector / "keys"), Signer()
+    assignment, command = credible(attempt, "c-1")
     signed = trusted.sign(assignment)
     altered = signed.model_copy(update={"payload": signed.payload[:-8] + "AAAAAAAA"})
     ack = encode(Ack(device="PC-2", store="s", term=9, stream="s", stored_seq=1))

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import aiomqtt
@@ -18,9 +18,7 @@ import pytest
 from agent.assembly import Agent, build_agent, build_tls
 from agent.cli import _answer_screens
 from agent.signatures import read_account
-from agent.wire.assignment import Assignment, Refused
 from agent.wire.codec import encode
-from agent.wire.messages import CollectLogs, Command
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
 from agent.wire.vocabulary import Gate
 from broker_config.access import Role
@@ -29,12 +27,12 @@ from broker_config.readiness import connect_packet
 from collector.keys import Rotation, load_or_make, rotate
 from tests.agent.fakes import Signer
 from tests.broker_config.brokers import packet
-from tests.collector.fleet import failure
 from tests.system.test_agent_and_broker import (
     DEVICE,
     TENANT,
     Site,
     attack_collector,
+    credible,
     needs_mosquitto,
     plan_of,
     program,
@@ -184,27 +182,9 @@ async def test_a_broker_in_the_wrong_hands_can_not_move_a_device(site: Site) -> 
     async with running(site) as world:
         attempt = world.agent.driver.progress.attempt
         signer, stranger = load_or_make(site.collector / "keys"), Signer()
-        now = datetime.now(UTC)
-        assignment = Assignment(
-            device=DEVICE,
-            attempt=attempt,
-            store="s",
-            term=9,
-            version=9,
-            issued_at=now,
-            decision=Refused(failure=failure()),
-        )
-        command = Command(
-            id="good",
-            device=DEVICE,
-            attempt=attempt,
-            action=CollectLogs(),
-            issued_by="nobody",
-            issued_at=now,
-            expires_at=now + timedelta(hours=1),
-            attempt_ms_max=10**9,
-        )
-        expired = command.model_copy(update={"id": "late", "expires_at": now - timedelta(hours=1)})
+        assignment, command = credible(attempt, "good")
+        past = command.issued_at - timedelta(hours=1)
+        expired = command.model_copy(update={"id": "late", "expires_at": past})
         other = command.model_copy(update={"id": "other", "attempt": "another"})
         elsewhere = command.model_copy(update={"device": THIEF})
         altered = signer.sign(command)

@@ -297,10 +297,10 @@ def test_reading_a_journal_that_is_not_there_is_told(path: Path) -> None:
 async def test_a_device_alone_waits_for_nobody_s_batches(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own, handed in together, are no company; a fleet gathers, for a moment that `close` can wait."""
+    """Its own, handed in together, are no company; a fleet gathers."""
     waits: list[float] = []
-    monkeypatch.setattr("agent.journal.time.sleep", waits.append)
     journal = open_journal(path)
+    monkeypatch.setattr(journal._closing, "wait", waits.append)
     for device in ("PC-1", "PC-2"):
         await journal.load(device, f"stream of {device}")
 
@@ -316,3 +316,21 @@ async def test_a_device_alone_waits_for_nobody_s_batches(
     await commit_twice("PC-1", "PC-2")
     assert set(waits) == {GATHER_S}
     journal.close()
+
+
+async def test_closing_ends_the_wait_for_company_and_writes_what_was_handed_in(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(path)
+    devices = ("PC-1", "PC-2")
+    for device in devices:
+        await journal.load(device, f"stream of {device}")
+    await asyncio.gather(*(journal.commit(devices[n % 2], Batch(session=n)) for n in range(1, 101)))
+    monkeypatch.setattr("agent.journal.GATHER_S", 3_600.0)
+    last = asyncio.create_task(journal.commit("PC-1", Batch(session=200)))
+    await asyncio.sleep(0)
+    journal.close()
+    await last
+    again = open_journal(path)
+    assert [(await again.load(device, "x")).session for device in devices] == [200, 99]
+    again.close()
