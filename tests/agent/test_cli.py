@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent.cli import _in_file, _on_a_loop, _stop_on_signals, app
+from agent.cli import app
+from agent.commands.log_output import in_file
+from agent.commands.loop import on_a_loop, stop_on_signals
 from agent.exit_codes import ExitCode, exit_code_of
 from agent.log_archive import LOG_FILE_BYTES
 from agent.settings import VERSION
@@ -135,7 +137,7 @@ def test_a_folder_for_the_log_that_can_t_be_made_gets_one_sentence(
 def test_the_log_is_bounded_and_each_line_is_json(tmp_path: Path) -> None:
     """The newest lines are the ones that stay."""
     path = tmp_path / "deep" / "PC-1.log"
-    handler = _in_file(path)
+    handler = in_file(path)
     text = "x" * 1000
     for n in range(6_000):
         handler.handle(
@@ -157,7 +159,7 @@ def test_a_full_disk_takes_log_lines_and_says_nothing(
     """What the handler would print would stand across the page."""
     path = tmp_path / "PC-1.log"
     path.symlink_to("/dev/full")
-    handler = _in_file(path)
+    handler = in_file(path)
     handler.handle(logging.makeLogRecord({"msg": "lost", "levelname": "INFO"}))
     assert capsys.readouterr() == ("", "")
     with contextlib.suppress(OSError):
@@ -348,7 +350,7 @@ def test_on_windows_a_loop_that_watches_sockets_is_used(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(asyncio, "SelectorEventLoop", Watching)
     monkeypatch.setattr(sys, "platform", "win32")
-    assert _on_a_loop(kind()) is Watching
+    assert on_a_loop(kind()) is Watching
 
 
 async def test_a_loop_that_takes_no_signal_handlers_stops_as_well(
@@ -363,7 +365,7 @@ async def test_a_loop_that_takes_no_signal_handlers_stops_as_well(
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", unable)
     try:
-        _stop_on_signals(stopped.set)
+        stop_on_signals(stopped.set)
         signal.raise_signal(signal.SIGTERM)
         await asyncio.wait_for(stopped.wait(), 5)
     finally:

@@ -26,7 +26,7 @@ from agent.assembly import (
     load_identity,
     parse_broker,
 )
-from agent.cli import _answer_screens
+from agent.commands.run import answer_screens
 from agent.exit_codes import ExitCode
 from agent.journal import iterate_reports
 from agent.runtime.driver import Driver
@@ -220,7 +220,7 @@ class TestWithMosquitto:
                     "wrong_device": 1,
                     "wrong_partition": 1,
                 }
-                person = asyncio.create_task(_answer_screens(agent.driver), name="person")
+                person = asyncio.create_task(answer_screens(agent.driver), name="person")
                 outcome = await asyncio.wait_for(running, 60)
                 await person
             finally:

@@ -16,7 +16,7 @@ import aiomqtt
 import pytest
 
 from agent.assembly import Agent, build_agent, build_tls
-from agent.cli import _answer_screens
+from agent.commands.run import answer_screens
 from agent.signatures import read_account
 from agent.wire.codec import encode
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
@@ -95,7 +95,7 @@ async def running(site: Site) -> AsyncIterator[Running]:
         try:
             await until(agent.driver, lambda p, r: p.prompt is not None and not r.unacknowledged)
             yield Running(site, agent, api, int(url.rpartition(":")[2]))
-            person = asyncio.create_task(_answer_screens(agent.driver), name="person")
+            person = asyncio.create_task(answer_screens(agent.driver), name="person")
             outcome = await asyncio.wait_for(task, 60)
             await person
             assert (outcome.gate, outcome.unacknowledged) == (Gate.RELEASED, 0)
