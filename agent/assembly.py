@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import os
 import ssl
 import stat
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import Final
 
 from agent.core.batch import Entry
+from agent.given import BadInput
 from agent.journal import (
     ReportRow,
     SqliteJournal,
@@ -36,27 +32,14 @@ from agent.runtime.ports import (
     Verifier,
 )
 from agent.runtime.watcher import Watcher
-from agent.screen.ports import IntentRefused
 from agent.settings import VERSION
-from agent.signatures import IdentityRefused, JwsVerifier, read_account, read_identity
-from agent.wire.assignment import Admitted, Assignment, Refused
-from agent.wire.base import DeviceId
+from agent.signatures import IdentityRefused, JwsVerifier
+from agent.wire.assignment import Admitted, Refused
 from agent.wire.identity import Identity, ServiceIdentity, TrustedKey
-from agent.wire.profile import EspProfile
-from agent.wire.progress import Progress, Reporting
-from agent.wire.vocabulary import Choice, EnrollmentType, Gate, PersonAction, Variant
+from agent.wire.vocabulary import EnrollmentType, Variant
 
 ENDPOINT_GROUP: Final = "enrollment.endpoints"
 DEFAULT_TENANT: Final = "default"
-LOCKED_STAY_S: Final = 60.0
-"""How long the page of a device that ended locked can be read before the agent ends."""
-FILE_BYTES_MAX: Final = 4 * 1024 * 1024
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-class BadInput(Exception):
-    """Something that was given can't be used: one sentence with file, key and remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,184 +291,6 @@ def build_watcher(plan: WatchPlan) -> Watcher:
     return Watcher(transport, client_id, plan.tenant, plan.device, str(plan.broker))
 
 
-def parse_broker(url: str) -> BrokerAddress:
-    """A broker's address. Raises `BadInput`."""
-    try:
-        return BrokerAddress.parse(url)
-    except ValueError as error:
-        raise BadInput(f"--broker: {error}") from None
-
-
-def load_identity(path: Path) -> Identity:
-    """An identity file. Raises `BadInput`."""
-    try:
-        return read_identity(path)
-    except IdentityRefused as error:
-        raise BadInput(str(error)) from None
-
-
-def load_watching_account(path: Path) -> Identity | ServiceIdentity:
-    """The identity file of somebody who may look at devices.
-
-    Raises:
-        BadInput: it can't be used, or is the account of a device, for which the broker's rules keep all screens back.
-    """
-    try:
-        account = read_account(path)
-    except IdentityRefused as error:
-        raise BadInput(str(error)) from None
-    if isinstance(account, Identity) and (account.username or account.certificate_file):
-        raise BadInput(
-            f"{path}: this is the account of the device '{account.device}', and devices may not read screens; "
-            "name the help desk's file, which `esp-broker init` wrote as identities/help-desk.json"
-        )
-    return account
-
-
-def check_device(device: str) -> str:
-    """A device id. Raises `BadInput`."""
-    try:
-        return _DEVICE.validate_python(device)
-    except ValidationError:
-        raise BadInput(
-            f"--device '{device[:80]}': no device id; use at most 64 letters, digits, dots, hyphens and "
-            "underscores, beginning and ending with a letter or digit"
-        ) from None
-
-
-_DEVICE: TypeAdapter[str] = TypeAdapter(DeviceId)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalAssignment:
-    """An assignment from a file: the decision, and the device it names, if it names one."""
-
-    decision: Admitted | Refused
-    device: str | None
-
-
-def load_assignment(path: Path) -> LocalAssignment:
-    """Read an `Assignment`, or just its `decision`, from a JSON file.
-
-    Raises:
-        BadInput: one sentence with file, key and remedy.
-    """
-    content = _read_json(path, "assignment")
-    if "decision" in content:
-        whole = _validated(Assignment, content, path)
-        return LocalAssignment(whole.decision, whole.device)
-    if content.get("outcome") == "refused":
-        return LocalAssignment(_validated(Refused, content, path), None)
-    return LocalAssignment(_validated(Admitted, content, path), None)
-
-
-def load_profile(path: Path) -> EspProfile:
-    """Read an ESP profile from a JSON file. Raises `BadInput`."""
-    return _validated(EspProfile, _read_json(path, "profile"), path)
-
-
-def _read_json(path: Path, what: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise BadInput(f"{path}: larger than {FILE_BYTES_MAX} bytes; name an {what} file")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be read ({error.strerror}); name a JSON file with the {what}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not JSON ({error}); correct it there") from None
-    if not isinstance(content, dict):
-        raise BadInput(
-            f"{path}: holds a {type(content).__name__}; put the {what} as one JSON object"
-        )
-    return content
-
-
-def _validated(model: type[_Model], content: dict[str, Any], path: Path) -> _Model:
-    try:
-        # As JSON again, because JSON input may be a list where Python input has to be a tuple.
-        return model.model_validate_json(json.dumps(content), extra="forbid")
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadInput(f"{path}: {_sentence(model, first)}") from None
-
-
-def _sentence(model: type[BaseModel], error: Any) -> str:
-    # The name of a union's member is in the location, though it is no key of the file.
-    keys = [str(part) for part in error["loc"] if part not in ("admitted", "refused")]
-    where = ".".join(keys) or "the file"
-    if error["type"] == "extra_forbidden":
-        known = ", ".join(sorted(f.alias or n for n, f in model.model_fields.items()))
-        hint = f"; known here: {known}" if len(keys) == 1 else ""
-        return f"{where}: no such key; remove it or correct its name{hint}"
-    if error["type"] == "missing":
-        return f"{where}: is missing; add it"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}; correct it there"
-
-
-class DriverSource:
-    """The driver as the screen wants it: refusals are sentences that it can show."""
-
-    def __init__(
-        self,
-        driver: Driver,
-        *,
-        emergency_exit_allowed: bool,
-        stays_open: bool = False,
-        locked_stay_s: float = LOCKED_STAY_S,
-    ) -> None:
-        self._driver = driver
-        self._emergency_exit_allowed = emergency_exit_allowed
-        self._stays_open = stays_open
-        self._locked_stay_s = locked_stay_s
-
-    @property
-    def emergency_exit_allowed(self) -> bool:
-        """Off unless the agent was started with it."""
-        return self._emergency_exit_allowed
-
-    @property
-    def can_act(self) -> bool:
-        """The person at the device may act."""
-        return True
-
-    async def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
-        """What to draw.
-
-        A page that `stays_open` can be read after the end: on an open device until the person closes it, on a locked
-        one, which no key leaves, for a minute. Where nothing was ever shown there is nothing to read.
-        """
-        is_open: bool | None = None
-        async for progress, reporting in self._driver.snapshots():
-            is_open = progress.gate is not Gate.LOCKED
-            yield progress, reporting
-        if self._stays_open and is_open is not None:
-            with contextlib.suppress(TimeoutError):
-                limit_s = None if is_open else self._locked_stay_s
-                await asyncio.wait_for(self._driver.stop_wanted(), limit_s)
-
-    async def person_acted(self, item: str, action: PersonAction) -> None:
-        """The person answered a person screen."""
-        _raise_if(await self._driver.person_acted(item, action))
-
-    async def person_chose(self, choice: Choice, item: str | None) -> None:
-        """The person made a choice."""
-        _raise_if(await self._driver.person_chose(choice, item))
-
-    async def emergency_exit(self) -> None:
-        """The person used the emergency exit."""
-        if not self._emergency_exit_allowed:
-            raise IntentRefused("The emergency exit is switched off on this device.")
-        _raise_if(await self._driver.emergency_exit())
-
-
-def _raise_if(refusal: str | None) -> None:
-    if refusal is not None:
-        raise IntentRefused(f"Not possible now: {refusal}.")
-
-
 # What the devices of one process share, and what an audit of them reads.
 
 
@@ -518,30 +323,3 @@ def read_reports(path: Path) -> Iterator[ReportRow]:
 def read_inputs(path: Path, kinds: Collection[str] = ()) -> Iterator[tuple[str, Entry]]:
     """Every input that a journal holds, with its device; of `kinds` only those. Raises `JournalUnreadable`."""
     return iterate_entries(path, kinds=kinds)
-
-
-class WatcherSource:
-    """Another device as the screen wants it: to look at, and nothing else."""
-
-    emergency_exit_allowed = False
-    can_act = False
-
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-
-    def snapshots(self) -> AsyncIterator[tuple[Progress, Reporting]]:
-        """What to draw."""
-        return self._watcher.snapshots()
-
-    async def person_acted(self, item: str, action: PersonAction) -> None:
-        """Not from here."""
-        raise IntentRefused(f"Only the person at the device can answer '{item}' ({action.label}).")
-
-    async def person_chose(self, choice: Choice, item: str | None) -> None:
-        """Not from here."""
-        what = choice.label if item is None else f"{choice.label} ({item})"
-        raise IntentRefused(f"'{what}' can't be chosen from here; send the device a command.")
-
-    async def emergency_exit(self) -> None:
-        """Not from here."""
-        raise IntentRefused("The emergency exit works at the device only.")

@@ -40,7 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.assembly import parse_broker
+from agent.given import parse_broker
 from benchmarks.live_traffic import traffic_of
 from simulator.live.load_figures import Spread
 from simulator.live.processes import Program, running

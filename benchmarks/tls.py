@@ -28,7 +28,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent.assembly import build_tls, load_identity
+from agent.assembly import build_tls
+from agent.given import load_identity
 from agent.mqtt_transport import BrokerAddress, MqttConnection, MqttTransport, SpokenVersion
 from agent.runtime.ports import Will
 from agent.wire.topics import Channel, device_filters, device_topic

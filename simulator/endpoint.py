@@ -9,9 +9,10 @@ from typing import Final, Protocol
 
 from pydantic import ValidationError
 
-from agent.assembly import BadInput, EndpointOptions
+from agent.assembly import EndpointOptions
 from agent.core.effects import EndpointEffect
 from agent.core.events import DeviceFacts, Limits
+from agent.given import BadInput
 from agent.runtime.identifiers import new_id
 from agent.runtime.ports import Endpoint, Post
 from agent.wire.vocabulary import EnrollmentType, Variant

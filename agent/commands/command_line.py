@@ -41,7 +41,7 @@ def settings_of(**given: Any) -> AgentSettings:
 
 def platform_of(settings: AgentSettings) -> EnrollmentType:
     """How this endpoint enrolls. Raises `BadInput` when nobody said so."""
-    from agent.assembly import BadInput
+    from agent.given import BadInput
 
     if settings.platform is None:
         kinds = ", ".join(kind.value for kind in EnrollmentType)
@@ -51,27 +51,27 @@ def platform_of(settings: AgentSettings) -> EnrollmentType:
 
 def check_variant(platform: EnrollmentType, variant: Variant) -> None:
     """Raises `BadInput` when this type has no such variant."""
-    from agent import assembly
+    from agent import given
     from agent.core.flows import flow_of
 
     try:
         flow_of(platform, variant)
     except ValueError as error:
-        raise assembly.BadInput(f"--variant: {error}") from None
+        raise given.BadInput(f"--variant: {error}") from None
 
 
 def with_profile(decision: Any, profile: Path | None) -> Any:
     """The decision of an assignment, with the ESP profile of a file in the place of its own. Raises `BadInput`."""
-    from agent import assembly
+    from agent import given
     from agent.wire.assignment import Admitted
 
     if profile is None:
         return decision
     if not isinstance(decision, Admitted):
-        raise assembly.BadInput(
+        raise given.BadInput(
             "--profile: the assignment refuses the device, so there is no profile to replace"
         )
-    return decision.model_copy(update={"profile": assembly.load_profile(profile)})
+    return decision.model_copy(update={"profile": given.load_profile(profile)})
 
 
 def host_name() -> str:
@@ -83,7 +83,7 @@ def host_name() -> str:
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """Turn what a person can correct into one sentence and an exit code."""
-    from agent.assembly import BadInput
+    from agent.given import BadInput
     from agent.runtime.ports import JournalUnreadable, TransportRefused
 
     try:

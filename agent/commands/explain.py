@@ -46,13 +46,13 @@ def explain(
 
     Example: esp-agent explain --assignment docs/examples/assignment.json --platform windows_autopilot
     """
-    from agent import assembly
+    from agent import given
     from agent.core.explanation import EXPLANATION_CODEC, explanation_lines, wrapped
     from agent.wire.assignment import Refused
 
     with told():
         settings = settings_of(platform=platform, os_version=os_version)
-        decision = with_profile(assembly.load_assignment(assignment).decision, profile)
+        decision = with_profile(given.load_assignment(assignment).decision, profile)
         if isinstance(decision, Refused):
             _tell_refusal(decision, as_json=as_json)
             return
@@ -68,9 +68,9 @@ def explain(
 def _explained(
     settings: AgentSettings, variant: Variant, admitted: Admitted, file: Path
 ) -> Explanation:
-    from agent.assembly import BadInput
     from agent.core.events import DeviceFacts
     from agent.core.explanation import asks_for_version, explain
+    from agent.given import BadInput
 
     platform = platform_of(settings)
     check_variant(platform, variant)

@@ -56,7 +56,7 @@ def in_file(path: Path) -> logging.Handler:
     """A log that survives a restart and never takes more room than stated."""
     import structlog
 
-    from agent.assembly import BadInput
+    from agent.given import BadInput
     from agent.log_archive import LOG_FILE_BYTES, LOGS_ROTATED
 
     try:

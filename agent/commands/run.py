@@ -154,31 +154,31 @@ def _plan(
     seed: int,
     exit_on_release: bool,
 ) -> AgentPlan:
-    from agent import assembly
+    from agent import assembly, given
 
     platform = platform_of(settings)
     check_variant(platform, variant)
-    identity = assembly.load_identity(settings.identity) if settings.identity else None
-    local = assembly.load_assignment(assignment) if assignment else None
+    identity = given.load_identity(settings.identity) if settings.identity else None
+    local = given.load_assignment(assignment) if assignment else None
     broker = settings.broker or (identity.broker if identity else None)
     if local is None and broker is None:
-        raise assembly.BadInput(
+        raise given.BadInput(
             "--broker is missing; name a broker to enroll over, or give --assignment FILE to work without one"
         )
     decision = None if local is None else with_profile(local.decision, profile)
     if local is None and profile is not None:
-        raise assembly.BadInput(
+        raise given.BadInput(
             "--profile goes with --assignment; give both, or leave it to the collector"
         )
     named = settings.device or (identity.device if identity else None) or (local and local.device)
     return assembly.AgentPlan(
-        device=assembly.check_device(named or host_name()),
+        device=given.check_device(named or host_name()),
         enrollment_type=platform,
         variant=variant,
         user=settings.user,
         os_version=settings.os_version,
         tenant=settings.tenant or (identity.tenant if identity else assembly.DEFAULT_TENANT),
-        broker=assembly.parse_broker(broker) if broker else None,
+        broker=given.parse_broker(broker) if broker else None,
         identity=identity,
         identity_file=settings.identity,
         decision=decision,
@@ -223,8 +223,8 @@ async def _run(
 async def _run_with_screen(
     driver: Driver, *, emergency_exit: bool, exit_on_release: bool
 ) -> Outcome:
-    from agent.assembly import DriverSource
     from agent.screen.app import EspApp
+    from agent.screen_sources import DriverSource
     from agent.wire.vocabulary import Gate
 
     running = asyncio.create_task(driver.run(), name="driver")

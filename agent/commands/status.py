@@ -14,7 +14,7 @@ def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = 
 
     Example: esp-agent status --device LAPTOP-7
     """
-    from agent import assembly
+    from agent import assembly, given
     from agent.core.retelling import Retelling, told_otherwise
     from agent.journal import ReadInputs, read_journal
     from agent.replay import last_progress
@@ -23,7 +23,7 @@ def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = 
 
     with told():
         settings = settings_of(device=device, state_dir=state_dir)
-        name = assembly.check_device(settings.device or host_name())
+        name = given.check_device(settings.device or host_name())
         path = assembly.journal_file(settings.state_dir.expanduser(), name)
         if not path.exists():
             fail(f"{path}: this device has not begun to enroll here", ExitCode.NOTHING_KNOWN)

@@ -56,17 +56,17 @@ def watch(
 
 
 def _watch_plan(settings: AgentSettings, device: str) -> WatchPlan:
-    from agent import assembly
+    from agent import assembly, given
 
-    name = assembly.check_device(device)
-    account = assembly.load_watching_account(settings.identity) if settings.identity else None
+    name = given.check_device(device)
+    account = given.load_watching_account(settings.identity) if settings.identity else None
     broker = settings.broker or (account.broker if account else None)
     if broker is None:
-        raise assembly.BadInput("--broker is missing; name the broker that the device reports to")
+        raise given.BadInput("--broker is missing; name the broker that the device reports to")
     return assembly.WatchPlan(
         device=name,
         tenant=settings.tenant or (account.tenant if account else assembly.DEFAULT_TENANT),
-        broker=assembly.parse_broker(broker),
+        broker=given.parse_broker(broker),
         account=account,
         account_file=settings.identity,
     )
@@ -86,8 +86,8 @@ async def _watch(
 
 
 async def _watch_on_screen(watcher: Watcher) -> None:
-    from agent.assembly import WatcherSource
     from agent.screen.app import EspApp
+    from agent.screen_sources import WatcherSource
 
     await EspApp(WatcherSource(watcher), watching=True).run_async()
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from agent.assembly import parse_broker, read_inputs, read_reports
+from agent.assembly import read_inputs, read_reports
 from agent.core.enrollment import Enrollment
+from agent.given import parse_broker
 from agent.runtime.driver import Outcome
 from agent.runtime.ports import JournalUnreadable
 from simulator.endpoint import kept_truth

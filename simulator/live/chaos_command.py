@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from agent.assembly import BadInput
+from agent.given import BadInput
 from simulator.commands.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypedDict
 
-from agent.assembly import parse_broker
+from agent.given import parse_broker
 from simulator.ground_truth import GroundTruth
 from simulator.live.audit import audit
 from simulator.live.collector_counts import collector_counts, failures_between

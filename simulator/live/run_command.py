@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from agent.assembly import BadInput
+from agent.given import BadInput
 from agent.runtime.ports import JournalUnreadable
 from simulator.commands.command_line import (
     EXIT_FAILED,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from agent.assembly import BadInput, load_identity
+from agent.given import BadInput, load_identity
 from agent.wire.identity import Identity, TrustedKey, key_id
 from simulator.live.storms import PlannedStorm
 from simulator.population import SimulatedDevice

@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.assembly import BadInput, load_identity, parse_broker
+from agent.given import BadInput, load_identity, parse_broker
 from agent.runtime.ports import JournalUnreadable
 from agent.wire.identity import Identity, TrustedKey
 from simulator.live.fleet import STARTS_PER_SECOND, Fleet, FleetDevice, FleetPlan

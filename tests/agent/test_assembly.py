@@ -8,9 +8,11 @@ from typing import cast
 
 import pytest
 
-from agent.assembly import DriverSource, WatcherSource, WatchPlan, build_watcher, parse_broker
+from agent.assembly import WatchPlan, build_watcher
+from agent.given import parse_broker
 from agent.runtime.driver import Driver
 from agent.screen.ports import IntentRefused
+from agent.screen_sources import DriverSource, WatcherSource
 from agent.wire.progress import Progress, Reporting
 from agent.wire.vocabulary import Choice, EnrollmentType, Gate, PersonAction
 from tests.agent.core.script import Script

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.assembly import BadInput, build_tls
+from agent.assembly import build_tls
+from agent.given import BadInput
 from agent.wire.identity import Identity, key_id
 from broker_config.access import Role
 from broker_config.authority import revoked_serials

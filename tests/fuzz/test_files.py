@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.assembly import BadInput, load_assignment
+from agent.given import BadInput, load_assignment
 from agent.wire.graph import GraphRefused, profile_from_graph, profile_to_graph
 from agent.wire.profile import EspProfile
 from collector.files import FileRefused, load, load_json

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.assembly import BadInput, EndpointOptions, build_endpoint
+from agent.assembly import EndpointOptions, build_endpoint
 from agent.core.effects import AskPerson
 from agent.core.events import Event, StepFinished, StepResult
+from agent.given import BadInput
 from agent.wire.vocabulary import EnrollmentType, PersonAction, Variant
 from simulator.endpoint import SimulatedEndpoint
 from simulator.ground_truth import GROUND_TRUTH_CODEC, Asked, GroundTruth

@@ -18,16 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.assembly import (
-    AgentPlan,
-    build_agent,
-    build_tls,
-    build_transport,
-    load_identity,
-    parse_broker,
-)
+from agent.assembly import AgentPlan, build_agent, build_tls, build_transport
 from agent.commands.run import answer_screens
 from agent.exit_codes import ExitCode
+from agent.given import load_identity, parse_broker
 from agent.journal import iterate_reports
 from agent.runtime.driver import Driver
 from agent.runtime.ports import Connection

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.assembly import build_transport, parse_broker
+from agent.assembly import build_transport
+from agent.given import parse_broker
 from agent.wire.topics import Channel, device_topic
 from agent.wire.vocabulary import EndState
 from simulator.live.run import LiveRun
