@@ -19,7 +19,8 @@ import pytest
 
 from agent.core.batch import Batch, Entry
 from agent.core.events import AttemptBegan
-from agent.journal import _COPIED, SqliteJournal, devices_of, iterate_entries, open_journal
+from agent.journal import SqliteJournal, devices_of, iterate_entries, open_journal
+from agent.journal.copying import _COPIED
 from agent.log_archive import (
     ARCHIVES_KEPT,
     JOURNAL,
@@ -184,7 +185,7 @@ async def test_no_commit_gets_in_between_two_tables(
                 asyncio.run_coroutine_threadsafe(commit(), loop).result(5)
                 yield pair
 
-    monkeypatch.setattr("agent.journal._COPIED", Interrupted(_COPIED))
+    monkeypatch.setattr("agent.journal.copying._COPIED", Interrupted(_COPIED))
     with journal_in(Path(await archive_in(folder, journal).write(report()))) as file:
         copy = open_journal(file)
         state = await copy.load(DEVICE, "another")

@@ -15,13 +15,10 @@ from types import ModuleType
 
 import pytest
 
-from agent import journal
 from agent.core.batch import Batch, Entry
 from agent.core.events import DeadlinePassed, Restarted
 from agent.core.outbox import Durable, KeepReport, MarkAcknowledged, NumberReport, content_of
 from agent.journal import (
-    GATHER_S,
-    SCHEMA_VERSION,
     ReportRow,
     devices_of,
     iterate_entries,
@@ -29,6 +26,9 @@ from agent.journal import (
     open_journal,
     set_aside,
 )
+from agent.journal import lock as journal_lock
+from agent.journal.file import SCHEMA_VERSION
+from agent.journal.writer import GATHER_S
 from agent.runtime.ports import (
     JournalFailed,
     JournalUnreadable,
@@ -94,12 +94,15 @@ def test_on_windows_the_lock_is_the_one_of_windows(
     monkeypatch.setitem(sys.modules, "msvcrt", WINDOWS)
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setattr(sys, "platform", "win32")
-    there = runpy.run_path(journal.__file__, run_name="agent.journal")
-    first = there["open_journal"](path)
+    there = runpy.run_path(journal_lock.__file__)
+    path.parent.mkdir()
+    first = there["take_lock"](path)
     with pytest.raises(JournalUnreadable, match="in use by another agent"):
-        there["open_journal"](path)
-    first.close()
-    there["set_aside"](path)
+        there["take_lock"](path)
+    assert there["is_in_use"](path)
+    there["let_go"](first)
+    assert not there["is_in_use"](path)
+    there["let_go"](there["take_lock"](path))
     assert held == {}
 
 
@@ -326,7 +329,7 @@ async def test_closing_ends_the_wait_for_company_and_writes_what_was_handed_in(
     for device in devices:
         await journal.load(device, f"stream of {device}")
     await asyncio.gather(*(journal.commit(devices[n % 2], Batch(session=n)) for n in range(1, 101)))
-    monkeypatch.setattr("agent.journal.GATHER_S", 3_600.0)
+    monkeypatch.setattr("agent.journal.writer.GATHER_S", 3_600.0)
     last = asyncio.create_task(journal.commit("PC-1", Batch(session=200)))
     await asyncio.sleep(0)
     journal.close()
