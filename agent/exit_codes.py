@@ -59,6 +59,7 @@ def exit_code_of(gate: Gate, end_state: EndState | None) -> ExitCode:
             return ExitCode.LOCKED if end_state is None else _ENDS.get(end_state, ExitCode.LOCKED)
 
 
-def exit_code_table() -> str:
-    """All codes with their meanings, for `--help`."""
-    return "\n".join(f"  {code.value}: {code.meaning}" for code in ExitCode)
+def exit_codes(*codes: ExitCode, **otherwise: str) -> str:
+    """The end of a help page: these codes with their meanings; `otherwise` has a command's own meaning by name."""
+    lines = [f"  {code.value}: {otherwise.get(code.name, code.meaning)}" for code in codes]
+    return "\n".join(["\b", "Exit codes:", *lines])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Coroutine
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from agent.help_page import CONTEXT_SETTINGS, PlainHelp
 from agent.wire.base import Tenant
 from agent.wire.codec import PayloadRefused, decode
 from agent.wire.identity import ServiceIdentity
@@ -26,6 +28,7 @@ from collector.commands.command_line import (
     TokenFile,
     Url,
     ask_collector,
+    counted,
     fail,
     print_line,
 )
@@ -49,6 +52,9 @@ from collector.store.leases import LEASE_MS
 from collector.subscriber.mqtt import BrokerAddress, UrlRefused, tls_of
 from collector.upkeep.retention import KEEP_DAYS_MIN
 
+GARBAGE: Final = 20_000, 20, 20
+"""How many new objects there have to be before some are looked through, and how seldom the older ones are."""
+
 T = TypeVar("T")
 
 _CANNOT_SERVE: Final = (
@@ -63,9 +69,13 @@ _CANNOT_SERVE: Final = (
 app = typer.Typer(
     name="esp-collector",
     help="Receives enrollment reports over MQTT, stores them, and answers the enrollment status page.",
+    epilog="Exit codes: 0 done, 1 the collector refused, 2 a mistake that you can put right, or no collector answers there.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    cls=PlainHelp,
+    context_settings=CONTEXT_SETTINGS,
 )
 
 
@@ -80,7 +90,12 @@ def _options(
     *,
     show_version: Annotated[
         bool,
-        typer.Option("--version", callback=lambda v: _show_version(wanted=v), is_eager=True),
+        typer.Option(
+            "--version",
+            callback=lambda v: _show_version(wanted=v),
+            is_eager=True,
+            help="Show the version.",
+        ),
     ] = False,
 ) -> None:
     """Receives enrollment reports over MQTT, stores them, and answers the enrollment status page."""
@@ -89,7 +104,9 @@ def _options(
 @app.command("serve")
 def serve_command(
     data: Data,
-    broker: Annotated[str | None, typer.Option(help="mqtt://HOST:PORT")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS.")
+    ] = None,
     tenant: Annotated[str | None, typer.Option(help="The tenant in the topics.")] = None,
     identity: Annotated[
         Path | None,
@@ -148,11 +165,13 @@ def serve_command(
         LogFormat, typer.Option(help="auto is text on a terminal and JSON lines elsewhere.")
     ] = LogFormat.AUTO,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Take in reports and answer the API, until SIGINT or SIGTERM.
 
     Prints one line, `ready URL`, once the API answers and all partitions are subscribed to; logs go to stderr.
 
-    Example: esp-collector serve --data ./collector --broker mqtt://127.0.0.1:1883 --tenant default
+    \b
+    Example:
+      esp-collector serve --data ./esp/collector --broker mqtt://127.0.0.1:1883 --tenant default
     """
     try:
         configure_logs(log_level, log_format)
@@ -172,7 +191,7 @@ def serve_command(
             tls=TlsFiles.of(tls_certificate, tls_key, tls_client_ca),
             allow_plain_http=allow_plain_http,
         )
-        _run(serve(settings, lambda url: print(f"ready {url}", flush=True)))  # noqa: T201
+        _run(serve(settings, _ready))
     except _CANNOT_SERVE as refused:
         fail(refused, EXIT_USAGE)
     except StoreFailed as failed:
@@ -220,6 +239,14 @@ def _tenant(tenant: str | None, account: ServiceIdentity | None) -> str:
         ) from None
 
 
+def _ready(url: str) -> None:
+    # What is loaded by now stays. To look through all of it for garbage, again and again, would halt everything each time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
+    print(f"ready {url}", flush=True)  # noqa: T201
+
+
 def _run(main: Coroutine[Any, Any, T]) -> T:
     """On uvloop where it is installed: a thousand devices are then half the work."""
     try:
@@ -250,7 +277,9 @@ def board(
 
     With --web it prints `ready URL`. Whoever knows that URL may do all that the token may, so it carries a key of its own.
 
-    Example: esp-collector board --url http://127.0.0.1:8080 --token-file ./collector/token
+    \b
+    Example:
+      esp-collector board --url http://127.0.0.1:8080 --token-file ./esp/collector/token
     """
     from collector.board.run import CannotShow, run_board, run_web
 
@@ -268,7 +297,9 @@ def board(
 def report(url: Url = None, token_file: TokenFile = None, *, as_json: Json = False) -> None:
     """The enrollment status page as text.
 
-    Example: esp-collector report --url http://127.0.0.1:8080 --token-file ./collector/token
+    \b
+    Example:
+      esp-collector report --url http://127.0.0.1:8080 --token-file ./esp/collector/token
     """
 
     async def ask(collector: Collector) -> None:
@@ -289,16 +320,24 @@ def report(url: Url = None, token_file: TokenFile = None, *, as_json: Json = Fal
 
 
 @app.command()
-def register(file: Path, url: Url = None, token_file: TokenFile = None) -> None:
+def register(
+    file: Annotated[Path, typer.Argument(help="A CSV file with a line of headings.")],
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
     """Register the devices of a CSV file, which are pending until they begin to enroll.
 
     Its columns: device, and if wanted enrollment_type, user, group.
+
+    \b
+    Example:
+      esp-collector register devices.csv --token-file ./esp/collector/token
     """
     columns = sorted(Registration.model_fields)
 
     async def ask(collector: Collector) -> None:
         rows = load_rows(file, Registration, columns)
-        print_line(f"registered {await collector.register(rows)} devices")
+        print_line(f"registered {counted(await collector.register(rows), 'device')}")
 
     ask_collector(url, token_file, ask)
 
@@ -324,10 +363,10 @@ def key(
 
     \b
     Replacing it, one step at a time; after `switch` restart the collector:
-      esp-collector key --data ./collector --rotate prepare
-      esp-broker device LAPTOP-7 --dir ./broker --trust ./collector/keys/public.pem
-      esp-collector key --data ./collector --rotate switch
-      esp-collector key --data ./collector --rotate finish
+      esp-collector key --data ./esp/collector --rotate prepare
+      esp-broker device LAPTOP-7 --dir ./esp/broker --trust ./esp/collector/keys/public.pem
+      esp-collector key --data ./esp/collector --rotate switch
+      esp-collector key --data ./esp/collector --rotate finish
     """
     try:
         keys = data / "keys"
@@ -339,11 +378,11 @@ def key(
         fail(f"{data}: can't be used ({error.strerror}); check --data", EXIT_USAGE)
 
 
-app.add_typer(profile_app, name="profile")
-app.add_typer(token_app, name="token")
+app.add_typer(profile_app, name="profile", cls=PlainHelp)
+app.add_typer(token_app, name="token", cls=PlainHelp)
 app.command("command")(command)
 app.command("incomplete")(incomplete)
-app.add_typer(webhook_app, name="webhook")
+app.add_typer(webhook_app, name="webhook", cls=PlainHelp)
 app.command("backup")(backup_command)
 app.command("restore")(restore_command)
 app.command("retain")(retain_command)

@@ -32,6 +32,8 @@ from collector.profiles.setup import ProfileEntry, Registration
 from collector.stuck.standing import Standing
 
 URL_VARIABLE: Final = "ESP_COLLECTOR_URL"
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+"""Where `serve` listens when nobody says otherwise."""
 TOKEN_VARIABLE: Final = "ESP_COLLECTOR_TOKEN_FILE"  # noqa: S105
 CA_VARIABLE: Final = "ESP_COLLECTOR_CA_FILE"
 CERTIFICATE_VARIABLE: Final = "ESP_COLLECTOR_CLIENT_CERTIFICATE_FILE"
@@ -70,11 +72,7 @@ class Access:
         Raises:
             CollectorUnreachable: one of them is missing or can't be read.
         """
-        found = url or os.environ.get(URL_VARIABLE)
-        if not found:
-            raise CollectorUnreachable(
-                f"no collector was named; give --url or set {URL_VARIABLE}, for example http://127.0.0.1:8080"
-            )
+        found = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         if not found.startswith(("http://", "https://")):
             raise CollectorUnreachable(
                 f"--url '{found}' is no address; write http://HOST:PORT as `serve` printed it"
@@ -87,11 +85,15 @@ class Access:
                 f"no token was given; give --token-file or set {TOKEN_VARIABLE} to DATA/token"
             )
         try:
-            return cls(found.rstrip("/"), file.read_text(encoding="ascii").strip())
+            token = file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
+            token = ""
+        # Anything else would be shown whole in the sentence that refuses it as a header.
+        if not token.isprintable() or len(token.split()) != 1:
             raise CollectorUnreachable(
                 f"{file}: can't be read as a token; give the file 'token' of the collector's data directory"
-            ) from None
+            )
+        return cls(found.rstrip("/"), token)
 
 
 class Collector:

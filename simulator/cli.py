@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from agent.help_page import CONTEXT_SETTINGS, PlainHelp
 from simulator.commands.check import check
 from simulator.commands.merge import merge
 from simulator.commands.new import new
@@ -20,11 +21,13 @@ from simulator.verify.command import verify
 app = typer.Typer(
     name="esp-sim",
     help="Simulated fleets of devices: live against a broker, or in simulated time.",
+    epilog="Exit codes: 0 good, 1 something was found, 2 a mistake that you can put right, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=PlainHelp,
+    context_settings=CONTEXT_SETTINGS,
 )
 
 
@@ -53,7 +56,7 @@ def _program(
         typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Exit codes: 0 good, 1 the audit found something, 2 a mistake that you can put right, 130 interrupted."""
+    """Simulated fleets of devices."""
 
 
 def main() -> None:

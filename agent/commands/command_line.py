@@ -11,15 +11,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from agent.exit_codes import ExitCode, exit_code_table
+from agent.exit_codes import ExitCode
 from agent.settings import AgentSettings
 from agent.wire.vocabulary import EnrollmentType, Variant
 
-EPILOG = f"\b\nExit codes:\n{exit_code_table()}"
 Device = Annotated[
     str | None, typer.Option(help="The device id; by default the identity's, or the host name.")
 ]
-StateDir = Annotated[Path | None, typer.Option(help="Where the journal is kept.")]
+StateDir = Annotated[
+    Path | None, typer.Option(help="Where the journal is kept. [default: ~/.local/state/esp-agent]")
+]
 Broker = Annotated[str | None, typer.Option(help="mqtt://host:port, or mqtts://host:port for TLS.")]
 IdentityFile = Annotated[
     Path | None, typer.Option(help="The identity file that `esp-broker device` wrote.")
@@ -84,7 +85,7 @@ def host_name() -> str:
 def told() -> Iterator[None]:
     """Turn what a person can correct into one sentence and an exit code."""
     from agent.given import BadInput
-    from agent.runtime.ports import JournalUnreadable, TransportRefused
+    from agent.runtime.ports import JournalFailed, JournalUnreadable, TransportRefused
 
     try:
         yield
@@ -92,6 +93,12 @@ def told() -> Iterator[None]:
         fail(str(error))
     except JournalUnreadable as error:
         fail(str(error), ExitCode.FAILED_TO_RUN)
+    except JournalFailed as error:
+        fail(
+            f"stopped while the journal could not be written ({error}); what was not stored was not done: "
+            "make room on the disk, and start the agent again",
+            ExitCode.FAILED_TO_RUN,
+        )
     except TransportRefused as error:
         fail(
             f"the broker refuses this program ({error}); name an --identity that may look",

@@ -41,7 +41,9 @@ def schema(
 ) -> None:
     """Print the JSON Schema of every message, or write one file for each.
 
-    Example: esp-agent schema --out schemas
+    \b
+    Example:
+      esp-agent schema --out schemas
     """
     from agent.wire.codec import json_schemas
 

@@ -44,7 +44,9 @@ def explain(
 ) -> None:
     """Tell how an assignment would act on a device, and why: every setting, and every item in its role.
 
-    Example: esp-agent explain --assignment docs/examples/assignment.json --platform windows_autopilot
+    \b
+    Example:
+      esp-agent explain --assignment docs/examples/assignment.json --platform windows_autopilot
     """
     from agent import given
     from agent.core.explanation import EXPLANATION_CODEC, explanation_lines, wrapped

@@ -66,11 +66,16 @@ def run(
         Path | None,
         typer.Option(help="Where log archives are written; by default `logs` beside the journal."),
     ] = None,
-    endpoint: Annotated[str | None, typer.Option(help="What carries out the steps.")] = None,
-    speed: Annotated[
-        float | None, typer.Option(help="Device time per real time, for a simulated endpoint.")
+    endpoint: Annotated[
+        str | None, typer.Option(help="What carries out the steps. [default: simulated]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of a simulated endpoint.")] = 0,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Device time per real time, for a simulated endpoint. [default: 1]"),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of a simulated endpoint: another seed takes other times.")
+    ] = 0,
     linger: Annotated[
         float | None,
         typer.Option(

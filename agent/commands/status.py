@@ -12,7 +12,9 @@ from agent.settings import VERSION
 def status(device: Device = None, state_dir: StateDir = None, as_json: AsJson = False) -> None:
     """Print one line about this device; the exit code is 3 while its gate is locked, and 0 once it is open.
 
-    Example: esp-agent status --device LAPTOP-7
+    \b
+    Example:
+      esp-agent status --device LAPTOP-7
     """
     from agent import assembly, given
     from agent.core.retelling import Retelling, told_otherwise

@@ -41,7 +41,7 @@ def watch(
 
     \b
     Examples:
-      esp-agent watch LAPTOP-7 --identity broker/identities/help-desk.json
+      esp-agent watch LAPTOP-7 --identity ./esp/broker/identities/help-desk.json
       esp-agent watch LAPTOP-7 --broker mqtt://127.0.0.1:1883 --once --json
     """
     with told():
@@ -80,7 +80,14 @@ async def _watch(
 
     watcher = build_watcher(plan)
     if once:
-        return await first_snapshot(watcher, wait_s)
+        found = await first_snapshot(watcher, wait_s)
+        if found is None and not watcher.is_connected:
+            fail(
+                f"nothing was heard of '{plan.device}': no connection to the broker within {wait_s:g} seconds; "
+                "check that it runs, and --broker",
+                ExitCode.NOTHING_KNOWN,
+            )
+        return found
     await _watch_on_screen(watcher)
     return None
 

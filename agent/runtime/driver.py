@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar, assert_never
 
 from agent.core import link as links
@@ -39,6 +40,7 @@ from agent.core.events import (
     Event,
     Limits,
     LogsCollected,
+    MessageRefused,
     PersonActed,
     PersonChose,
     Restarted,
@@ -54,7 +56,7 @@ from agent.core.shell import (
     StatusPace,
     begins_anew,
     digest_of,
-    earlier,
+    earliest,
     input_batch,
     is_answer_to,
     is_due,
@@ -62,10 +64,12 @@ from agent.core.shell import (
     is_urgent,
     next_input,
     outbox_batch,
+    passed_ms,
     progress_at,
     report_of,
 )
 from agent.core.state import Mode
+from agent.runtime.alarm import Alarm
 from agent.runtime.clock import SteadyClock
 from agent.runtime.identifiers import new_id
 from agent.runtime.outgoing import Outgoing
@@ -134,6 +138,8 @@ class DriverOptions:
     """How long the farewell may take."""
     archive_ms: int = 60_000
     """How long a log archive may take; setup waits for it, and goes on without it after that."""
+    wakes_every_ms: int = 0
+    """Look at what is due at multiples of this only: a fleet's agents then wake together. 0: whenever something is."""
     journal_retry_ms: int = 1_000
     journal_retry_ms_max: int = 30_000
 
@@ -199,7 +205,7 @@ class Driver:
         self._link_events: deque[links.Event] = deque()
         self._answers: dict[int, asyncio.Future[str | None]] = {}
         self._watchers: set[asyncio.Event] = set()
-        self._wake = asyncio.Event()
+        self._alarm = Alarm(options.wakes_every_ms / 1000)
         self._session: asyncio.Task[None] | None = None
         self._crash: BaseException | None = None
         self._entries = 0
@@ -278,7 +284,7 @@ class Driver:
     def stop(self) -> None:
         """End soon, with a goodbye; the gate stays as it is."""
         self._stop_wanted.set()
-        self._wake.set()
+        self._alarm.ring()
 
     async def stop_wanted(self) -> None:
         """Wait until somebody asks the driver to stop, even after it has ended by itself."""
@@ -289,6 +295,8 @@ class Driver:
 
         Raises:
             JournalUnreadable: the journal can't be used.
+            JournalFailed: somebody asked it to stop while the journal could not be written. What was not stored was
+                not done either, and the next run begins before it.
         """
         try:
             self._restore(await self._load())
@@ -398,37 +406,34 @@ class Driver:
             now_ms = self._steady()
         if is_due(self._outbox.next_deadline_ms(), now_ms):
             await self._feed_outbox(outboxes.DeadlinePassed(), now_ms)
+            now_ms = self._steady()
         due = next_input(self._inbox, self._machine.next_deadline_ms(), self._clock.now_ms())
         if due is not None:
             await self._step(*due)
-        if self._link.is_connected and is_due(self._status_pace.next_ms, self._steady()):
+            now_ms = self._steady()
+        if is_due(self._status_pace.next_ms, now_ms) and self._link.is_connected:
             self._publish_status()
-
-    def _next_status_ms(self) -> int | None:
-        return self._status_pace.next_ms if self._link.is_connected else None
 
     async def _sleep(self) -> None:
         """Wait for the earliest deadline, or for something to arrive; not at all where something is due already."""
-        self._wake.clear()
+        self._alarm.quiet()
         has_news = self._link_events or self._stop_wanted.is_set() or self._crash is not None
         if has_news or self._incoming:
             return
         delay_s = self._seconds_to_next()
-        if delay_s == 0:
-            return
-        loop = asyncio.get_running_loop()
-        timer = None if delay_s is None else loop.call_later(delay_s, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
+        if delay_s != 0:
+            await self._alarm.sleep(delay_s)
 
     def _seconds_to_next(self) -> float | None:
-        steady_ms = earlier(self._link.next_deadline_ms(), self._outbox.next_deadline_ms())
-        steady_ms = earlier(steady_ms, self._next_status_ms())
-        steady_ms = earlier(steady_ms, self._linger_until_ms())
-        running_ms = earlier(self._inbox.next_ms, self._machine.next_deadline_ms())
+        steady_ms = earliest(
+            (
+                self._link.next_deadline_ms(),
+                self._outbox.next_deadline_ms(),
+                self._status_pace.next_ms if self._link.is_connected else None,
+                None if self._settled_ms is None else self._linger_until_ms(),
+            )
+        )
+        running_ms = earliest((self._inbox.next_ms, self._machine.next_deadline_ms()))
         delay_s = None if running_ms is None else self._clock.seconds_until(running_ms)
         if steady_ms is None or delay_s == 0:
             return delay_s
@@ -466,8 +471,14 @@ class Driver:
             logger.debug("%s changed nothing: %s", type(event).__name__, refusal)
             self._answer(event, refusal)
             return
-        outbox_effects = self._queue_reports([e for e in effects if isinstance(e, ReportFact)])
-        actions = [e for e in effects if not isinstance(e, ReportFact)]
+        facts: list[ReportFact] = []
+        actions: list[EndpointEffect | CollectLogs | AskForAssignment] = []
+        for effect in effects:
+            if isinstance(effect, ReportFact):
+                facts.append(effect)
+            else:
+                actions.append(effect)
+        outbox_effects = self._queue_reports(facts)
         entry = self._next_entry(event, at_ms, effects)
         await self._commit(input_batch(entry, self._machine, actions, outbox_effects))
         self._note_received(event)
@@ -597,7 +608,7 @@ class Driver:
 
     async def _commit(self, batch: Batch) -> None:
         """Make a batch durable, however long that takes: nothing is acted on or published before."""
-        await self._when_it_works(lambda: self._journal.commit(self._options.device, batch))
+        await self._when_it_works(partial(self._journal.commit, self._options.device, batch))
 
     async def _when_it_works(self, work: Callable[[], Awaitable[T]]) -> T:
         pause_ms = self._options.journal_retry_ms
@@ -605,8 +616,11 @@ class Driver:
             try:
                 done = await work()
             except JournalFailed as failure:
+                if self._stop_wanted.is_set():
+                    raise
                 self._tell_storage(failure)
-                await asyncio.sleep(pause_ms / 1000)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop_wanted.wait(), pause_ms / 1000)
                 pause_ms = min(2 * pause_ms, self._options.journal_retry_ms_max)
             else:
                 self._storage_works()
@@ -722,7 +736,7 @@ class Driver:
         """What a session could not explain to the link is a programmer's mistake, and ends the driver."""
         if not session.cancelled() and session.exception() is not None:
             self._crash = session.exception()
-            self._wake.set()
+            self._alarm.ring()
 
     def _raise_crash(self) -> None:
         if self._crash is not None:
@@ -730,14 +744,14 @@ class Driver:
 
     def _tell_link(self, event: links.Event) -> None:
         self._link_events.append(event)
-        self._wake.set()
+        self._alarm.ring()
 
     async def _receive(self, incoming: Incoming) -> None:
         while len(self._incoming) >= INCOMING_MAX:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
         self._incoming.append(incoming)
-        self._wake.set()
+        self._alarm.ring()
 
     def _next_incoming(self) -> Incoming:
         if self._room is not None and not self._room.done():
@@ -757,7 +771,7 @@ class Driver:
                 await self._follow_link(seen, now_ms)
             case Assignment():
                 self._post(AssignmentArrived(assignment=received), None)
-            case CommandReceived():
+            case CommandReceived() | MessageRefused():
                 self._post(received, None)
             case _:
                 assert_never(received)
@@ -773,14 +787,14 @@ class Driver:
             self._status_pace.dropped()
             return
         self._status_pace.told(self._steady())
-        status = self._publications.status(self.progress, self._clock.wall_ms())
-        self._outgoing.status(status)
+        age_ms = passed_ms(self._machine, self._handled_ms, self._clock.now_ms())
+        self._outgoing.status(self._publications.status(age_ms, self._clock.wall_ms()))
 
     # Events from outside.
 
     def _post(self, event: Event, at_ms: int | None) -> None:
         self._inbox.put(event, self._clock.now_ms() if at_ms is None else at_ms)
-        self._wake.set()
+        self._alarm.ring()
 
     async def _ask(self, event: Event) -> str | None:
         if self._is_over:
@@ -820,14 +834,15 @@ class Driver:
                     if self._link_events:
                         await self._follow_link(self._link_events.popleft(), self._steady())
                         continue
-                    await self._wake.wait()
-                    self._wake.clear()
+                    await self._alarm.sleep(None)
+                    self._alarm.quiet()
                     self._raise_crash()
                 if self._session is not None:
                     await asyncio.gather(self._session, return_exceptions=True)
 
     async def _tear_down(self) -> None:
         self._is_over = True
+        self._alarm.stop()
         if self._session is not None:
             self._session.cancel()
             await asyncio.gather(self._session, return_exceptions=True)

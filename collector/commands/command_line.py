@@ -11,7 +11,15 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from agent.wire.base import NAME_PATTERN, DeviceId
-from collector.client import Access, Collector, CollectorRefused, CollectorUnreachable, connected
+from collector.client import (
+    DEFAULT_URL,
+    URL_VARIABLE,
+    Access,
+    Collector,
+    CollectorRefused,
+    CollectorUnreachable,
+    connected,
+)
 from collector.files import FileRefused
 
 EXIT_FAILED: Final = 1
@@ -23,7 +31,9 @@ DatabaseUrl = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option(help="The collector's address, as `serve` printed it; or $ESP_COLLECTOR_URL."),
+    typer.Option(
+        help=f"The collector's address, as `serve` printed it; or ${URL_VARIABLE}. [default: {DEFAULT_URL}]"
+    ),
 ]
 TokenFile = Annotated[
     Path | None,
@@ -35,6 +45,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def print_line(line: str) -> None:
     """One line, or several, on stdout."""
     typer.echo(line)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 report`, `2,000 reports`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def fail(sentence: object, code: int) -> NoReturn:

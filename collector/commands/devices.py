@@ -47,8 +47,10 @@ class Action(StrEnum):
 
 
 def command(
-    device: str,
-    action: Action,
+    device: Annotated[str, typer.Argument(help="The device id.")],
+    action: Annotated[
+        Action, typer.Argument(metavar="ACTION", help=f"One of {', '.join(Action)}.")
+    ],
     item: Annotated[str | None, typer.Option(help="For retry-item: the item's id.")] = None,
     minutes: Annotated[
         int | None, typer.Option(min=1, max=1440, help="For extend-timeout.")
@@ -61,7 +63,10 @@ def command(
 ) -> None:
     """Send a command to a device's latest attempt.
 
-    Example: esp-collector command DESKTOP-NEW001 extend-timeout --minutes 30
+    \b
+    Examples:
+      esp-collector command DESKTOP-NEW001 extend-timeout --minutes 30
+      esp-collector command DESKTOP-NEW001 retry-item --item vpn-client
     """
     wanted = _action(action, item, minutes, context)
     check_device(device)

@@ -38,7 +38,9 @@ def incomplete(
 ) -> None:
     """The incomplete-enrollments report: who gave up, in which section, by which action.
 
-    Example: esp-collector incomplete --days 30 --os ios --csv actions > actions.csv
+    \b
+    Example:
+      esp-collector incomplete --days 30 --os ios --csv actions > actions.csv
     """
     asked: dict[str, Any] = {
         "from": first,

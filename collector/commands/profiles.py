@@ -26,6 +26,9 @@ from collector.pages import text
 from collector.pages.page import ProfileRow
 from collector.profiles.setup import ProfileEntry, entry_from_graph
 
+ProfileName = Annotated[str, typer.Argument(help="Its id or its name.")]
+ProfileFile = Annotated[Path, typer.Argument(help="A TOML or JSON file with its settings.")]
+
 profile_app = typer.Typer(
     help="List, show, explain, add, change, assign, order, switch off, delete, import and export ESP profiles.",
     no_args_is_help=True,
@@ -46,8 +49,8 @@ def profile_list(url: Url = None, token_file: TokenFile = None, *, as_json: Json
 
 
 @profile_app.command("show")
-def profile_show(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
-    """Every setting of one profile, as JSON. PROFILE is its id or its name."""
+def profile_show(profile: ProfileName, url: Url = None, token_file: TokenFile = None) -> None:
+    """Every setting of one profile, as JSON."""
 
     async def ask(collector: Collector) -> None:
         print_line((await _find(collector, profile)).model_dump_json(indent=2))
@@ -65,8 +68,13 @@ async def _find(collector: Collector, profile: str) -> ProfileRow:
 
 
 @profile_app.command("add")
-def profile_add(file: Path, url: Url = None, token_file: TokenFile = None) -> None:
-    """Create a profile from a TOML or JSON file."""
+def profile_add(file: ProfileFile, url: Url = None, token_file: TokenFile = None) -> None:
+    """Create a profile from a TOML or JSON file.
+
+    \b
+    Example:
+      esp-collector profile add kiosk.toml --token-file ./esp/collector/token
+    """
 
     async def ask(collector: Collector) -> None:
         row = await collector.add_profile(load(file, ProfileEntry))
@@ -77,7 +85,7 @@ def profile_add(file: Path, url: Url = None, token_file: TokenFile = None) -> No
 
 @profile_app.command("import")
 def profile_import(
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="A JSON file as Graph has it.")],
     group: Annotated[
         list[str] | None,
         typer.Option(help="A group that the profile is assigned to; may be given several times."),
@@ -89,7 +97,9 @@ def profile_import(
 
     It keeps its priority. Graph names groups by ids that are not known here, so say again whom it is assigned to.
 
-    Example: esp-collector profile import esp.json --group "All Devices"
+    \b
+    Example:
+      esp-collector profile import esp.json --group "All Devices"
     """
 
     async def ask(collector: Collector) -> None:
@@ -108,7 +118,7 @@ def _graph_entry(file: Path, groups: tuple[str, ...]) -> ProfileEntry:
 
 @profile_app.command("explain")
 def profile_explain(
-    device: str,
+    device: Annotated[str, typer.Argument(help="The device id.")],
     user: Annotated[str | None, typer.Option(help="Who would enroll it.")] = None,
     enrollment_type: Annotated[
         EnrollmentType | None, typer.Option("--type", help="How it would enroll.")
@@ -129,7 +139,9 @@ def profile_explain(
     What no option says is taken from the device's latest attempt, or from its registration. A device that has not
     come yet needs --type.
 
-    Example: esp-collector profile explain DESKTOP-NEW001 --user jane.smith@company.com
+    \b
+    Example:
+      esp-collector profile explain DESKTOP-NEW001 --user jane.smith@company.com
     """
     check_device(device)
     asked = {
@@ -149,8 +161,8 @@ def profile_explain(
 
 
 @profile_app.command("export")
-def profile_export(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
-    """One profile as the JSON that Microsoft Graph has for it. PROFILE is its id or its name.
+def profile_export(profile: ProfileName, url: Url = None, token_file: TokenFile = None) -> None:
+    """One profile as the JSON that Microsoft Graph has for it.
 
     An imported profile comes back with everything that it had.
     """
@@ -166,10 +178,14 @@ def profile_export(profile: str, url: Url = None, token_file: TokenFile = None) 
 
 
 @profile_app.command("change")
-def profile_change(profile: str, file: Path, url: Url = None, token_file: TokenFile = None) -> None:
+def profile_change(
+    profile: ProfileName, file: ProfileFile, url: Url = None, token_file: TokenFile = None
+) -> None:
     """Change some settings of a profile: those that the TOML or JSON file names; all else stays.
 
-    Example: esp-collector profile change kiosk-esp longer.toml
+    \b
+    Example:
+      esp-collector profile change kiosk-esp longer.toml
     """
 
     async def ask(collector: Collector) -> None:
@@ -185,7 +201,7 @@ async def _change(collector: Collector, profile: str, patch: dict[str, Any]) -> 
 
 @profile_app.command("assign")
 def profile_assign(
-    profile: str,
+    profile: ProfileName,
     group: Annotated[
         list[str] | None, typer.Argument(help="All groups that it is assigned to from now on.")
     ] = None,
@@ -194,7 +210,9 @@ def profile_assign(
 ) -> None:
     """Assign a profile to these groups and no others; to none when none is given.
 
-    Example: esp-collector profile assign kiosk-esp "Kiosk Devices" Lobby
+    \b
+    Example:
+      esp-collector profile assign kiosk-esp "Kiosk Devices" Lobby
     """
 
     async def ask(collector: Collector) -> None:
@@ -204,7 +222,7 @@ def profile_assign(
 
 
 @profile_app.command("off")
-def profile_off(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
+def profile_off(profile: ProfileName, url: Url = None, token_file: TokenFile = None) -> None:
     """Hand a profile out no more; attempts that have it keep it."""
 
     async def ask(collector: Collector) -> None:
@@ -214,7 +232,7 @@ def profile_off(profile: str, url: Url = None, token_file: TokenFile = None) -> 
 
 
 @profile_app.command("on")
-def profile_on(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
+def profile_on(profile: ProfileName, url: Url = None, token_file: TokenFile = None) -> None:
     """Hand a profile out again."""
 
     async def ask(collector: Collector) -> None:
@@ -227,7 +245,9 @@ def profile_on(profile: str, url: Url = None, token_file: TokenFile = None) -> N
 def profile_first(profile: list[str], url: Url = None, token_file: TokenFile = None) -> None:
     """Look at these profiles first, in this order; the others come behind as they were, the default last.
 
-    Example: esp-collector profile first executive-esp kiosk-esp
+    \b
+    Example:
+      esp-collector profile first executive-esp kiosk-esp
     """
 
     async def ask(collector: Collector) -> None:
@@ -238,7 +258,7 @@ def profile_first(profile: list[str], url: Url = None, token_file: TokenFile = N
 
 
 @profile_app.command("delete")
-def profile_delete(profile: str, url: Url = None, token_file: TokenFile = None) -> None:
+def profile_delete(profile: ProfileName, url: Url = None, token_file: TokenFile = None) -> None:
     """Take a profile away; attempts that have it keep it, and the default stays."""
 
     async def ask(collector: Collector) -> None:

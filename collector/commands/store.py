@@ -24,7 +24,9 @@ def migrate_command(
 ) -> None:
     """Bring the store of an earlier version to this one, all of it or nothing. `serve` does the same when it starts.
 
-    Example: esp-collector migrate --data ./collector
+    \b
+    Example:
+      esp-collector migrate --data ./esp/collector
     """
     _refuse_no_store(data, database)
     try:
@@ -63,7 +65,9 @@ def export_command(
 
     With --reports it is the history: device, stream, seq and report. It names devices and users, as the reports do.
 
-    Example: esp-collector export --data ./collector --reports > reports.jsonl
+    \b
+    Example:
+      esp-collector export --data ./esp/collector --reports > reports.jsonl
     """
     del as_json  # There is no other form; the option is there because every other command has it.
     _refuse_no_store(data, database)

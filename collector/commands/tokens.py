@@ -43,7 +43,9 @@ def token_create(
 ) -> None:
     """Make a token and print it; it is shown this once and kept nowhere.
 
-    Example: esp-collector token create "help desk" --data ./collector --role helpdesk > helpdesk.token
+    \b
+    Example:
+      esp-collector token create "help desk" --data ./esp/collector --role helpdesk > helpdesk.token
     """
     if not name.strip() or len(name) > NAME_LENGTH_MAX or not name.isprintable():
         fail(

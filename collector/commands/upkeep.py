@@ -12,7 +12,15 @@ import typer
 
 from collector.answer import moment
 from collector.clock import ScaledClock
-from collector.commands.command_line import EXIT_USAGE, Data, DatabaseUrl, Json, fail, print_line
+from collector.commands.command_line import (
+    EXIT_USAGE,
+    Data,
+    DatabaseUrl,
+    Json,
+    counted,
+    fail,
+    print_line,
+)
 from collector.store.database import StoreFailed
 from collector.store.store import Store
 from collector.upkeep.backup import (
@@ -37,7 +45,9 @@ def backup_command(
 
     Whoever has the copy can command every device: keep it as you keep passwords.
 
-    Example: esp-collector backup --data ./collector --to ./backup-monday
+    \b
+    Example:
+      esp-collector backup --data ./esp/collector --to ./backup-monday
     """
     if database is not None and not database.startswith("sqlite"):
         fail(
@@ -53,7 +63,9 @@ def backup_command(
         fail(
             f"--to {to}: can't be written ({error.strerror}); choose another directory", EXIT_USAGE
         )
-    told = f"copied {made.reports:,} reports of {made.attempts:,} attempts to {to}"
+    told = (
+        f"copied {counted(made.reports, 'report')} of {counted(made.attempts, 'attempt')} to {to}"
+    )
     print_line(json.dumps(asdict(made)) if as_json else told)
 
 
@@ -72,7 +84,9 @@ def restore_command(
     Devices then send again what they still hold, at least that of the last 7 days; what is older than that and not in the copy
     is recorded as lost.
 
-    Example: esp-collector restore --data ./collector --from ./backup-monday --replace
+    \b
+    Example:
+      esp-collector restore --data ./esp/collector --from ./backup-monday --replace
     """
     if database is not None and not database.startswith("sqlite"):
         fail(
@@ -86,7 +100,7 @@ def restore_command(
         fail(refused, EXIT_USAGE)
     except OSError as error:
         fail(f"--data {data}: can't be written ({error.strerror}); check it", EXIT_USAGE)
-    told = f"restored {made.reports:,} reports of {made.attempts:,} attempts; start the collector again"
+    told = f"restored {counted(made.reports, 'report')} of {counted(made.attempts, 'attempt')}; start the collector again"
     print_line(json.dumps(asdict(made)) if as_json else told)
 
 
@@ -104,7 +118,9 @@ def retain_command(
 
     Whole attempts only, and never an open one. May run while a collector does; `serve --keep` does the same by itself.
 
-    Example: esp-collector retain --data ./collector --keep 90 --dry-run
+    \b
+    Example:
+      esp-collector retain --data ./esp/collector --keep 90 --dry-run
     """
     path = data / STORE_FILE
     if database is None and not path.is_file():
@@ -134,6 +150,6 @@ def _told(removed: Removed, *, dry_run: bool, as_json: bool) -> str:
         return json.dumps(told)
     verb = "would remove" if dry_run else "removed"
     return (
-        f"{verb} {removed.reports:,} reports of {removed.attempts:,} attempts that ended before "
+        f"{verb} {counted(removed.reports, 'report')} of {counted(removed.attempts, 'attempt')} that ended before "
         f"{before:%Y-%m-%d %H:%M} UTC"
     )

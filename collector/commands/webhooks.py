@@ -20,6 +20,8 @@ from collector.pages.operations_page import WebhookDetails, WebhookLine, Webhook
 from collector.pages.text import table
 from collector.webhooks.news import Kind
 
+WebhookId = Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]
+
 webhook_app = typer.Typer(help="Add, list, show, test and remove webhooks.", no_args_is_help=True)
 
 
@@ -43,7 +45,9 @@ def webhook_add(
 ) -> None:
     """Tell a URL from now on; prints the secret that its receiver checks signatures with, once.
 
-    Example: esp-collector webhook add https://help.example.com/esp --kind enrollment.stuck
+    \b
+    Example:
+      esp-collector webhook add https://help.example.com/esp --kind enrollment.stuck
     """
     asked = WebhookRequest(
         url=target, kinds=tuple(kind or Kind), allow_any_address=allow_any_address
@@ -74,7 +78,7 @@ def webhook_list(url: Url = None, token_file: TokenFile = None, *, as_json: Json
 
 @webhook_app.command("show")
 def webhook_show(
-    webhook: str, url: Url = None, token_file: TokenFile = None, *, as_json: Json = False
+    webhook: WebhookId, url: Url = None, token_file: TokenFile = None, *, as_json: Json = False
 ) -> None:
     """One webhook with what waits for it or was given up."""
 
@@ -87,7 +91,7 @@ def webhook_show(
 
 @webhook_app.command("test")
 def webhook_test(
-    webhook: str, url: Url = None, token_file: TokenFile = None, *, as_json: Json = False
+    webhook: WebhookId, url: Url = None, token_file: TokenFile = None, *, as_json: Json = False
 ) -> None:
     """Send a test message now and once; exit code 1 when it was not taken."""
 
@@ -104,7 +108,7 @@ def webhook_test(
 
 
 @webhook_app.command("remove")
-def webhook_remove(webhook: str, url: Url = None, token_file: TokenFile = None) -> None:
+def webhook_remove(webhook: WebhookId, url: Url = None, token_file: TokenFile = None) -> None:
     """Tell it nothing any more, and forget what was waiting for it."""
 
     async def ask(collector: Collector) -> None:

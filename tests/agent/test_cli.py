@@ -199,6 +199,14 @@ def test_another_device_is_watched_from_its_retained_status(
     assert "nothing was heard of 'PC-9'" in nobody.stderr
 
 
+def test_a_broker_that_is_not_there_is_not_taken_for_a_device_that_is_not() -> None:
+    code, _, stderr = told(
+        "watch", "PC-9", "--broker", "mqtt://127.0.0.1:1", "--once", "--wait", "0.1"
+    )
+    assert code == ExitCode.NOTHING_KNOWN
+    assert "no connection to the broker" in stderr
+
+
 @pytest.mark.system
 @pytest.mark.mosquitto
 @pytest.mark.skipif(find_mosquitto() is None, reason="Mosquitto is not installed")
@@ -334,7 +342,7 @@ def test_the_schemas_are_written_one_file_for_each_message(tmp_path: Path) -> No
 
 def test_version_and_every_exit_code_are_told() -> None:
     assert told("--version")[1] == f"esp-agent {VERSION}\n"
-    text = " ".join(told("run", "--help")[1].replace("│", " ").split())
+    text = " ".join((told("run", "--help")[1] + told("status", "--help")[1]).split())
     for code in ExitCode:
         assert f"{code.value}: {' '.join(code.meaning.split()[:3])}" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -123,12 +124,38 @@ def test_the_agents_exit_codes_are_listed() -> None:
         assert f"| {code.value} | {code.name} | {code.meaning} |" in page
 
 
-def test_every_program_explains_itself() -> None:
-    """`--help` and `--version` of each program, and `--help` of each of its subcommands."""
-    for name, app in PROGRAMS.items():
-        group = typer.main.get_command(app)
-        assert isinstance(group, click.Group)
-        for flags in (["--help"], ["--version"], *([sub, "--help"] for sub in group.commands)):
-            with pytest.raises(SystemExit) as ended:
-                group.main(flags, prog_name=name)
-            assert ended.value.code == 0
+def commands_below(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The words of this command and of all below it."""
+    yield words
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from commands_below(below, (*words, name))
+
+
+def said(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a program prints before it ends with exit code 0."""
+    with pytest.raises(SystemExit) as ended:
+        typer.main.get_command(PROGRAMS[words[0]]).main(words[1:], prog_name=words[0])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_explains_itself(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version`, and `-h` of the program and of each command at any depth: plain text, with no sentence cut off."""
+    assert said([program, "--version"], capsys).startswith(f"{program} ")
+    for words in commands_below(typer.main.get_command(PROGRAMS[program]), (program,)):
+        page = said([*words, "-h"], capsys)
+        assert "Show this message and exit." in page
+        assert not re.search(r"\\\[|╭|[a-z]\.\.\.$", page, re.MULTILINE), page
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_examples_of_help_pages_can_be_copied(
+    program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is a whole command on a line of its own, which parses."""
+    for words in commands_below(typer.main.get_command(PROGRAMS[program]), (program,)):
+        for line in re.findall(rf"^ +({program} .*)$", said([*words, "-h"], capsys), re.MULTILINE):
+            command, rest = parsed(shlex.split(line.partition(" > ")[0]))
+            with command.make_context(program, rest) as context:
+                assert context.params is not None

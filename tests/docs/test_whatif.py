@@ -44,7 +44,7 @@ def test_every_file_of_a_report_is_listed(tmp_path: Path) -> None:
 def test_every_part_of_the_figures_is_listed() -> None:
     figures = figures_of(COMPANY, Compare(COMPANY, "nothing"), devices=10, seed=1)
     listed = set(re.findall(r"`(\w+)`", " ".join(first_cells(PAGE, "part"))))
-    said_elsewhere = {"devices", "seed", "events", "trace"}
+    said_elsewhere = {"title", "devices", "seed", "events", "trace"}
     assert listed - {"sweep", "find"} == figures.keys() - said_elsewhere
 
 

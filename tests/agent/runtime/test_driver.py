@@ -33,11 +33,13 @@ from agent.runtime.clock import DeviceClock, SteadyClock
 from agent.runtime.driver import Driver, DriverOptions, Outcome
 from agent.runtime.ports import (
     DeviceReport,
+    JournalFailed,
 )
 from agent.signatures import JwsVerifier
 from agent.wire import events as wire_events
 from agent.wire.assignment import Assignment
 from agent.wire.codec import decode, digest, encode
+from agent.wire.events import MessageRefused
 from agent.wire.messages import (
     Ack,
     CollectLogs,
@@ -658,7 +660,29 @@ def hostile_messages(world: World) -> dict[str, list[tuple[Channel, bytes, str |
     }
 
 
-async def test_hostile_messages_are_counted_and_change_nothing(world: World) -> None:
+TOLD = {
+    "ack unreadable",
+    "ack other_device",
+    "assignment unsigned",
+    "assignment signature",
+    "assignment unknown_key",
+    "assignment other_device",
+    "command signature",
+    "command other_device",
+    "command other_command",
+}
+
+
+def told(world: World) -> list[str]:
+    """What the collector heard of refused messages."""
+    bodies = [event.report.body for event in world.collector.events(world.kept.stream)]
+    return [f"{b.message} {b.reason}" for b in bodies if isinstance(b, MessageRefused)]
+
+
+@pytest.mark.rule("refused-messages")
+async def test_hostile_messages_are_counted_told_once_and_change_nothing_else(
+    world: World,
+) -> None:
     world.endpoint.is_silent = True
     driver = world.driver()
     async with running(driver):
@@ -672,8 +696,22 @@ async def test_hostile_messages_are_counted_and_change_nothing(world: World) -> 
         world.send(Channel.COMMAND, world.command(CollectLogs(), "last"), "last")
         await until(driver, lambda p, r: p.logs is not None)
         assert driver.refused == expected
-        # The last command and the answer to it.
-        assert len(world.kept.entries) == entries + 2
+        # The last command and the answer to it, and what there was to tell.
+        assert len(world.kept.entries) == entries + 2 + len(TOLD)
+        await until(driver, lambda p, r: r.unacknowledged == 0)
+    assert sorted(told(world)) == sorted(TOLD)
+    world.power_returns()
+    world.endpoint.is_silent = True
+    driver = world.driver()
+    async with running(driver):
+        await until(driver, lambda p, r: r.connected and r.unacknowledged == 0)
+        entries = len(world.kept.entries)
+        for _ in range(3):
+            for channel, payload, command in hostile["signature"]:
+                world.send(channel, payload, command)
+        await until(driver, lambda p, r: driver.refused.get("signature", 0) >= 9)
+        assert len(world.kept.entries) == entries
+    assert sorted(told(world)) == sorted(TOLD)
 
 
 async def test_an_older_assignment_of_the_same_store_is_refused_also_after_a_restart(
@@ -738,6 +776,27 @@ async def test_a_disk_that_is_full_at_the_first_start_is_waited_for(world: World
     outcome = await asyncio.wait_for(world.driver().run(), 10)
     assert outcome.end_state is EndState.SUCCEEDED
     assert world.journal.failures == 0
+    world.audit()
+
+
+async def test_an_agent_whose_disk_is_full_can_be_stopped_and_goes_on_later(world: World) -> None:
+    world.endpoint.is_silent = True
+    driver = world.driver()
+    task = asyncio.create_task(driver.run(), name="driver under test")
+    await until(driver, lambda p, r: p.phase is not None)
+    world.journal.failures = 1_000_000
+    world.endpoint.post(Restarted(planned=False))
+    await until(driver, lambda p, r: bool(r.problem))
+    kept, gates = list(world.kept.entries), list(world.endpoint.gates)
+    driver.stop()
+    with pytest.raises(JournalFailed):
+        await asyncio.wait_for(task, 10)
+    assert (world.kept.entries, world.endpoint.gates) == (kept, gates)
+    world.journal.failures = 0
+    world.power_returns()
+    world.endpoint.is_silent = False
+    outcome = await asyncio.wait_for(world.driver().run(), 10)
+    assert outcome.end_state is EndState.SUCCEEDED
     world.audit()
 
 
