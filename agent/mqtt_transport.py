@@ -16,7 +16,7 @@ import ssl
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import SHUT_RDWR, socket
@@ -236,6 +236,9 @@ class _Paho(paho.Client):
     take_message: Callable[[bytes, bytes, bool], None]
     """Given topic, payload and whether it was retained, of every plain message at QoS 1."""
 
+    take_word: Callable[[int, ReasonCode], None]
+    """Given the identifier of every message that the broker has taken, and that it has."""
+
     def read(self) -> None:
         """Handle all that has arrived."""
         self._is_drained = False
@@ -329,9 +332,40 @@ class _Paho(paho.Client):
             return super()._handle_pubackcomp(cmd)
         mid = int.from_bytes(packet[:2], "big")
         with self._out_message_mutex:
-            if mid in self._out_messages:
-                return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
+            message = self._out_messages.pop(mid, None)
+            if message is None:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            self._inflight_messages -= 1
+            self.take_word(mid, _SUCCESS)
+            # Whatever else was published and has not left yet, because too much was on its way.
+            return self._update_inflight() if self._out_messages else MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _send_publish(
+        self,
+        mid: int,
+        topic: bytes,
+        payload: bytes | bytearray = b"",
+        qos: int = 0,
+        retain: bool = False,
+        dup: bool = False,
+        info: paho.MQTTMessageInfo | None = None,
+        properties: Properties | None = None,
+    ) -> MQTTErrorCode:
+        length = len(topic) + len(payload) + (5 if self._protocol == paho.MQTTv5 else 4)
+        is_plain = qos == 1 and not dup and properties is None and length < _LENGTH_END
+        if self._sock is None or not is_plain:
+            return super()._send_publish(mid, topic, payload, qos, retain, dup, info, properties)
+        # MQTT 5, section 3.3: topic, identifier, no properties, and what is said.
+        packet = b"%c%b%b%b%b%b%b" % (
+            paho.PUBLISH | 0x02 | retain,
+            _length_bytes(length),
+            len(topic).to_bytes(2, "big"),
+            topic,
+            mid.to_bytes(2, "big"),
+            b"\0" if self._protocol == paho.MQTTv5 else b"",
+            bytes(payload),
+        )
+        return self._packet_queue(paho.PUBLISH, packet, mid, qos, info)
 
     def _handle_publish(self) -> MQTTErrorCode:
         header, packet = self._in_packet["command"], self._in_packet["packet"]
@@ -344,8 +378,18 @@ class _Paho(paho.Client):
         return self._send_puback(int.from_bytes(packet[topic_end : topic_end + 2], "big"))
 
 
+def _length_bytes(length: int) -> bytes:
+    """MQTT 5, section 1.5.5: seven bits in each byte, the lowest first, and one that says whether another follows."""
+    if length < 1 << 7:
+        return bytes((length,))
+    if length < 1 << 14:
+        return bytes((length & 0x7F | 0x80, length >> 7))
+    return bytes((length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14))
+
+
 _SUCCESS: Final = ReasonCode(PacketTypes.PUBACK)
-_NO_PROPERTIES: Final = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
+_LENGTH_END: Final = 1 << 21
+"""What three bytes of length can't say."""
 
 
 class _Client(aiomqtt.Client):
@@ -366,6 +410,7 @@ class _Client(aiomqtt.Client):
         # aiomqtt makes its paho itself.
         self._client.__class__ = _Paho
         self._client.take_message = self._take_message
+        self._client.take_word = self._take_word
         self._client.on_disconnect = self._ended
         self._client.on_publish = self._confirmed
         self._client.on_message = self._message_arrived
@@ -560,15 +605,18 @@ class _Client(aiomqtt.Client):
         reason_code: ReasonCode,
         _properties: Properties,
     ) -> None:
+        self._take_word(mid, reason_code)
+
+    def _take_word(self, mid: int, reason_code: ReasonCode) -> None:
         confirmation, _ = self._confirmations.pop(mid, (None, 0.0))
         if confirmation is None or confirmation.done():
             return
-        if reason_code.value in REFUSED_CODES:
-            confirmation.set_exception(TransportRefused(f"may not publish ({reason_code})"))
-        elif reason_code.value >= FAILURE:
-            confirmation.set_exception(TransportLost(f"a message was refused ({reason_code})"))
-        else:
+        if reason_code.value < FAILURE:
             confirmation.set_result(None)
+        elif reason_code.value in REFUSED_CODES:
+            confirmation.set_exception(TransportRefused(f"may not publish ({reason_code})"))
+        else:
+            confirmation.set_exception(TransportLost(f"a message was refused ({reason_code})"))
 
     def _message_arrived(
         self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage
@@ -605,7 +653,7 @@ class MqttConnection:
             if _value(code) >= FAILURE:
                 raise TransportRefused(f"may not subscribe to {name} ({code})")
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Awaitable[None]:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
         """See `Connection.publish`."""
         return self._client.publish_confirmed(topic, payload, retain=retain)
 

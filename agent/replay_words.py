@@ -13,6 +13,7 @@ from agent.core.events import (
     EmergencyExitUsed,
     Event,
     LogsCollected,
+    MessageRefused,
     PersonActed,
     PersonChose,
     Restarted,
@@ -23,6 +24,7 @@ from agent.core.events import (
 from agent.wire import events as wire
 from agent.wire.assignment import Admitted
 from agent.wire.progress import Failure
+from agent.wire.vocabulary import MessageKind
 
 
 def input_words(event: Event, names: Mapping[str, str]) -> str:
@@ -30,8 +32,6 @@ def input_words(event: Event, names: Mapping[str, str]) -> str:
     match event:
         case AttemptBegan(facts=facts):
             return f"A new attempt begins on {facts.platform} ({facts.os_version})"
-        case AssignmentArrived(assignment=assignment):
-            return _assignment_words(assignment.decision)
         case StepMoved(item=item, state=state, percent=percent):
             share = "" if percent is None else f", {percent} %"
             return f"{names.get(item, item)}: {_plain(state)}{share}"
@@ -42,9 +42,8 @@ def input_words(event: Event, names: Mapping[str, str]) -> str:
         case PersonChose(choice=choice, item=item):
             which = "" if item is None else f" for {names.get(item, item)}"
             return f"The person chooses “{choice.label}”{which}"
-        case CommandReceived(command=command, expired=expired):
-            late = ", which has expired" if expired else ""
-            return f"A command of {command.issued_by} arrives: {_plain(command.action.kind)}{late}"
+        case AssignmentArrived() | CommandReceived() | MessageRefused():
+            return _message_words(event)
         case LogsCollected(path=path, problem=problem):
             return f"Logs could not be written: {problem}" if problem else f"Logs are in {path}"
         case Restarted(planned=planned):
@@ -56,6 +55,21 @@ def input_words(event: Event, names: Mapping[str, str]) -> str:
             return "A time comes that was waited for: a limit, a next try or the end of a wait"
         case EmergencyExitUsed():
             return "The emergency exit is used"
+        case _:
+            assert_never(event)
+
+
+def _message_words(event: AssignmentArrived | CommandReceived | MessageRefused) -> str:
+    """What came from the broker."""
+    match event:
+        case AssignmentArrived(assignment=assignment):
+            return _assignment_words(assignment.decision)
+        case CommandReceived(command=command, expired=expired):
+            late = ", which has expired" if expired else ""
+            return f"A command of {command.issued_by} arrives: {_plain(command.action.kind)}{late}"
+        case MessageRefused(message=message, reason=reason):
+            article = "A" if message is MessageKind.COMMAND else "An"
+            return f"{article} {message.label} is refused: {reason.label}"
         case _:
             assert_never(event)
 
@@ -113,6 +127,7 @@ _Whole = (
     | wire.AgentRestarted
     | wire.CommandAnswered
     | wire.LogsCollected
+    | wire.MessageRefused
     | wire.AttemptEnded
 )
 
@@ -136,6 +151,8 @@ def _whole_words(body: _Whole) -> str:
             )
         case wire.LogsCollected(problem=problem):
             return "logs not written" if problem else "logs written"
+        case wire.MessageRefused(message=message, reason=reason):
+            return f"{message.label} refused: {reason.label}"
         case wire.AttemptEnded(end_state=end_state, failure=failure):
             return f"attempt ended: {_plain(end_state)}{_failure_words(failure)}"
         case _:

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import ValidationError
 
-from agent.runtime.ports import SignatureRefused
+from agent.core.reading import SignatureRefused
 from agent.wire.base import Message
 from agent.wire.identity import Identity, ServiceIdentity, TrustedKey
+from agent.wire.vocabulary import RefusalReason
 
 ALGORITHM: Final = "EdDSA"
 IDENTITY_BYTES_MAX: Final = 256 * 1024
@@ -59,7 +60,8 @@ class JwsVerifier:
             raise SignatureRefused(f"signed as {_short(header.get('typ'))}, not as {typ}")
         kid = header.get("kid")
         if not isinstance(kid, str) or kid not in self._keys:
-            raise SignatureRefused(f"signed by {_short(kid)}, which is not trusted here")
+            sentence = f"signed by {_short(kid)}, which is not trusted here"
+            raise SignatureRefused(sentence, RefusalReason.UNKNOWN_KEY)
         return self._keys[kid]
 
 

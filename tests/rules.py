@@ -61,6 +61,7 @@ RULES: dict[str, str] = {
     "refusal": "A refusal ends the attempt before anything installs, with reason and code on screen and in the report.",
     "commands-once": "A command runs once, whatever is delivered again, resets included.",
     "commands-refused": "A command that is late, misdirected or not allowed is refused and answered with the reason.",
+    "refused-messages": "What somebody else writes on a device's topics moves nothing, and is reported once for each message and reason.",
     "extend-timeout": "The running context's budget can be extended.",
     "refresh-assignment": "A newer assignment in mid-attempt keeps what is done and adds what is new.",
     "collect-logs": "Collected logs are reported with their path.",

@@ -24,6 +24,7 @@ from agent.wire.vocabulary import (
     EXCEEDED_30_MINUTES,
     EndState,
     ItemState,
+    MessageKind,
 )
 
 Handler = Callable[[Turn, Any], None]
@@ -120,7 +121,8 @@ def _wait_over(turn: Turn, _: None) -> None:
         give_up(turn)
     else:
         minutes = attempt.limits.assignment_wait_ms // MINUTE_MS
-        end_attempt(turn, EndState.TIMED_OUT, outcomes.no_assignment(minutes))
+        refused = [why for what, why in attempt.refused if what is MessageKind.ASSIGNMENT]
+        end_attempt(turn, EndState.TIMED_OUT, outcomes.no_assignment(minutes, refused))
 
 
 def _budget_over(turn: Turn, _: None) -> None:

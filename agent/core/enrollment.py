@@ -30,6 +30,7 @@ from agent.core.events import (
     EmergencyExitUsed,
     Event,
     LogsCollected,
+    MessageRefused,
     PersonActed,
     PersonChose,
     Restarted,
@@ -46,7 +47,8 @@ from agent.core.items import (
 )
 from agent.core.phases import advance, end_attempt, enter, go_on, offer, open_budget, set_gate
 from agent.core.plan import Plan
-from agent.core.snapshot import Shown, progress_of
+from agent.core.progress_text import ProgressText
+from agent.core.snapshot import progress_of
 from agent.core.state import Attempt, ItemRun, Mode
 from agent.core.turn import Turn
 from agent.wire import events as report
@@ -59,8 +61,10 @@ from agent.wire.vocabulary import (
     Gate,
     GateCause,
     ItemState,
+    MessageKind,
     PersonAction,
     Phase,
+    RefusalReason,
 )
 
 Handler = Callable[["Enrollment", Any], None]
@@ -81,7 +85,7 @@ class Enrollment:
         self._number = 0
         self._executed: set[str] = set()
         self._refusal: str | None = None
-        self._shown = Shown()
+        self._progress_text = ProgressText()
         self._knows_deadline = False
         self._deadline_ms: int | None = None
         """What `next_deadline_ms` found; looked for anew after whatever may have moved it."""
@@ -139,7 +143,12 @@ class Enrollment:
     def progress_after(self, passed_ms: int) -> Progress:
         """The same when so much time has passed since the last event."""
         assert self._turn.has_attempt, "the first event of a device is AttemptBegan"
-        return progress_of(self._turn.attempt, self._turn.now_ms + passed_ms, self._shown)
+        return progress_of(self._turn.attempt, self._turn.now_ms + passed_ms)
+
+    def progress_text_after(self, passed_ms: int) -> str:
+        """The same snapshot as JSON without what is None; what is as it was is not written anew."""
+        assert self._turn.has_attempt, "the first event of a device is AttemptBegan"
+        return self._progress_text.write(self._turn.attempt, self._turn.now_ms + passed_ms)
 
     def next_deadline_ms(self) -> int | None:
         """When `DeadlinePassed` is due, in device running time."""
@@ -373,6 +382,8 @@ class Enrollment:
         attempt, command = self._turn.attempt, event.command
         if command.id in self._executed:
             self._refusal = f"command '{command.id}' was answered before"
+            if permissions.is_late_again(attempt, event, self._turn.now_ms):
+                self._tell_refused(MessageKind.COMMAND, RefusalReason.REPLAYED)
             return
         self._executed.add(command.id)
         reason = permissions.why_not_command(attempt, event, self._turn.now_ms) or execute(
@@ -387,6 +398,19 @@ class Enrollment:
                 reason=reason or "",
             )
         )
+
+    def _message_refused(self, event: MessageRefused) -> None:
+        """Report it, once for each kind of message and reason in an attempt."""
+        if not self._tell_refused(event.message, event.reason):
+            self._refusal = "this was reported before"
+
+    def _tell_refused(self, message: MessageKind, reason: RefusalReason) -> bool:
+        told = self._turn.attempt.refused
+        if (message, reason) in told:
+            return False
+        told.append((message, reason))
+        self._turn.report(report.MessageRefused(message=message, reason=reason))
+        return True
 
     def _emergency_exit(self, _: EmergencyExitUsed) -> None:
         """Let the person out through the documented emergency exit."""
@@ -444,6 +468,7 @@ _ANY_TIME: Final[dict[type, Handler | str]] = {
     AttemptBegan: Enrollment._begin,
     CommandReceived: Enrollment._command_received,
     LogsCollected: Enrollment._logs_collected,
+    MessageRefused: Enrollment._message_refused,
     Restarted: Enrollment._restarted,
     DeadlinePassed: Enrollment._deadline_passed,
     EmergencyExitUsed: Enrollment._emergency_exit,

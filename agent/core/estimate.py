@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from math import ceil, copysign, exp, log, sqrt
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from agent.core.state import SETTLED_STATES, Attempt, ItemRun, Mode
 from agent.core.uncertain_time import NO_TIME, UncertainTime, later, left_over
 from agent.wire.progress import Remaining
-from agent.wire.vocabulary import ItemState, RebootKind
+from agent.wire.vocabulary import WORKING_STATES, ItemState, RebootKind
 
 PROMISE: Final = 0.8
 """How often the truth is meant to fall inside the range."""
@@ -39,6 +40,12 @@ INSTALLER_SHARE: Final = 0.25
 # Names of the module for the members that are asked about most: Python 3.11 finds them ten times as fast.
 _NOT_STARTED: Final = ItemState.NOT_STARTED
 _WAITING_TO_RETRY: Final = ItemState.WAITING_TO_RETRY
+_DOWNLOADING: Final = ItemState.DOWNLOADING
+_INSTALLING: Final = ItemState.INSTALLING
+_VERIFYING: Final = ItemState.VERIFYING
+_REBOOT_REQUIRED: Final = ItemState.REBOOT_REQUIRED
+_WORKING: Final = Mode.WORKING
+_SOFT: Final = RebootKind.SOFT
 
 _REMAINING_S_MAX: Final = 10**8
 """What a message can carry."""
@@ -80,18 +87,22 @@ def remaining(attempt: Attempt, now_ms: int) -> Remaining | None:
     Expected times are medians of log-normal times. What all items share (the device's pace, or expectations that are
     wrong by the same factor) is learned from those that finished, and from a running one that is overdue.
     """
-    if attempt.mode is not Mode.WORKING or attempt.waiting_screen() is not None:
+    if attempt.mode is not _WORKING or attempt.waiting_screen() is not None:
         return None
     paces = _Paces(
         own=_pace(attempt, now_ms, assigned=False), assigned=_pace(attempt, now_ms, assigned=True)
     )
-    left = [
-        item
-        for item in attempt.items.values()
-        if item.state not in SETTLED_STATES and item.plan.tracked and item.plan.screen is None
-    ]
+    left: list[ItemRun] = []
+    restarts = False
+    for item in attempt.items.values():
+        if item.state not in SETTLED_STATES:
+            plan = item.plan
+            if plan.tracked and plan.screen is None:
+                left.append(item)
+        if item.reboot is _SOFT:
+            restarts = True
     rest = _rest(left, paces, now_ms)
-    if any(i.reboot is RebootKind.SOFT for i in attempt.items.values()):
+    if restarts:
         rest = rest.then(UncertainTime(RESTART_MS))
     if not rest.mean_ms:
         return Remaining(low_s=0, high_s=1)
@@ -129,7 +140,11 @@ def _pace(attempt: Attempt, now_ms: int, *, assigned: bool) -> _Pace:
     taken = attempt.assigned_times if assigned else attempt.own_times
     count, total, squares = taken.count, taken.total, taken.squares
     for item in attempt.under_way:
-        if item.is_working and item.plan.is_assigned is assigned and item.plan.expected_ms:
+        if (
+            item.state in WORKING_STATES
+            and item.plan.is_assigned is assigned
+            and item.plan.expected_ms
+        ):
             ratio = _log_ratio(item, now_ms)
             # A running item tells something only once it takes longer than all so far leads to expect.
             if ratio > total / (count + 1):
@@ -161,9 +176,12 @@ def _log_ratio(item: ItemRun, now_ms: int) -> float:
 def _rest(left: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
     """All that is left: phases, and blocks within them, follow one another."""
     total = NO_TIME
-    for _, block in groupby(left, key=lambda i: (i.plan.phase, i.plan.after)):
+    for _, block in groupby(left, key=_block_of):
         total = total.then(_block(list(block), paces, now_ms))
     return total
+
+
+_block_of = attrgetter("plan.phase", "plan.after")
 
 
 def _block(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
@@ -181,7 +199,7 @@ def _block(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
     for item in _in_order(items):
         rest, plan = _item(item, paces, now_ms), item.plan
         begin = _end_of_needs(item, ends) if plan.needs else NO_TIME
-        if item.state is ItemState.WAITING_TO_RETRY:
+        if item.state is _WAITING_TO_RETRY:
             begin = later(begin, UncertainTime(_pause_ms(item, now_ms)))
         if plan.lane is not None:
             begin = later(begin, lanes.get(plan.lane, NO_TIME))
@@ -198,11 +216,18 @@ def _block(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
 
 def _side_by_side(items: list[ItemRun], paces: _Paces, now_ms: int) -> UncertainTime:
     """A block whose items need nothing of each other, as most are: what shares a lane is only added up."""
-    lanes: dict[str, UncertainTime] = {}
+    lanes: dict[str | None, UncertainTime] = {}
     latest = NO_TIME
-    for item in sorted(items, key=_turn):
-        rest, lane = _item(item, paces, now_ms), item.plan.lane
+    begun: list[ItemRun] = []
+    waiting: list[ItemRun] = []
+    for item in items:
+        is_in_line = item.state is _NOT_STARTED and item.plan.lane is not None
+        (waiting if is_in_line else begun).append(item)
+    for item in sorted(begun, key=_turn):
+        lane = item.plan.lane
+        rest = _item(item, paces, now_ms)
         if item.state is _WAITING_TO_RETRY:
+            _line_up(waiting, paces, lanes)
             begin = UncertainTime(_pause_ms(item, now_ms))
             if lane is not None:
                 begin = later(begin, lanes.get(lane, NO_TIME))
@@ -213,9 +238,26 @@ def _side_by_side(items: list[ItemRun], paces: _Paces, now_ms: int) -> Uncertain
             latest = later(latest, rest)
         else:
             lanes[lane] = rest
+    _line_up(waiting, paces, lanes)
     for end in lanes.values():
         latest = later(latest, end)
     return latest
+
+
+def _line_up(waiting: list[ItemRun], paces: _Paces, lanes: dict[str | None, UncertainTime]) -> None:
+    """Put what has not begun behind what has, in its lane. It is most of what is left: two sums say all of it."""
+    sums: dict[tuple[str | None, bool], tuple[int, int]] = {}
+    for item in waiting:
+        plan = item.plan
+        key, expected_ms = (plan.lane, plan.is_assigned), plan.expected_ms
+        total, squares = sums.get(key, (0, 0))
+        sums[key] = total + expected_ms, squares + expected_ms * expected_ms
+    waiting.clear()
+    for (lane, assigned), (total, squares) in sums.items():
+        pace = paces.assigned if assigned else paces.own
+        mean_ms, variance = pace.whole.scaled(pace.factor)
+        rest = UncertainTime(mean_ms * total, variance * squares)
+        lanes[lane] = lanes.get(lane, NO_TIME).then(rest)
 
 
 class _End(NamedTuple):
@@ -235,7 +277,7 @@ def _end_of_needs(item: ItemRun, ends: dict[str, _End]) -> UncertainTime:
 
 def _pause_ms(item: ItemRun, now_ms: int) -> int:
     """What is left of the pause before its next try."""
-    if item.state is not ItemState.WAITING_TO_RETRY or item.deadline_ms is None:
+    if item.state is not _WAITING_TO_RETRY or item.deadline_ms is None:
         return 0
     return max(0, item.deadline_ms - now_ms)
 
@@ -268,21 +310,19 @@ def _item(item: ItemRun, paces: _Paces, now_ms: int) -> UncertainTime:
     if item.state is _NOT_STARTED:
         return pace.whole.scaled(median_ms)
     in_state_ms = now_ms - item.since_ms
-    match item.state:
-        case ItemState.DOWNLOADING:
-            download_ms = _whole_ms(item) or 0
-            median_ms = max(median_ms, download_ms + INSTALLER_SHARE * median_ms)
-            return left_over(median_ms, pace.sigma, now_ms - item.began_ms)
-        case ItemState.INSTALLING:
-            download_ms = item.since_ms - item.began_ms
-            median_ms = max(median_ms - download_ms, INSTALLER_SHARE * median_ms)
-            return _installing(item, median_ms, pace.sigma, in_state_ms)
-        case ItemState.VERIFYING:
-            return left_over(VERIFYING_SHARE * median_ms, pace.sigma, in_state_ms)
-        case ItemState.REBOOT_REQUIRED:
-            return UncertainTime(RESTART_MS + VERIFYING_SHARE * median_ms)
-        case _:
-            return pace.whole.scaled(median_ms)
+    if item.state is _DOWNLOADING:
+        download_ms = _whole_ms(item) or 0
+        median_ms = max(median_ms, download_ms + INSTALLER_SHARE * median_ms)
+        return left_over(median_ms, pace.sigma, now_ms - item.began_ms)
+    if item.state is _INSTALLING:
+        download_ms = item.since_ms - item.began_ms
+        median_ms = max(median_ms - download_ms, INSTALLER_SHARE * median_ms)
+        return _installing(item, median_ms, pace.sigma, in_state_ms)
+    if item.state is _VERIFYING:
+        return left_over(VERIFYING_SHARE * median_ms, pace.sigma, in_state_ms)
+    if item.state is _REBOOT_REQUIRED:
+        return UncertainTime(RESTART_MS + VERIFYING_SHARE * median_ms)
+    return pace.whole.scaled(median_ms)
 
 
 def _installing(item: ItemRun, median_ms: float, sigma: float, spent_ms: int) -> UncertainTime:

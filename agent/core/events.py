@@ -15,7 +15,9 @@ from agent.wire.vocabulary import (
     EnrollmentType,
     FailureKind,
     ItemState,
+    MessageKind,
     PersonAction,
+    RefusalReason,
     Variant,
 )
 
@@ -164,6 +166,15 @@ class LogsCollected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRefused:
+    """A message on one of the device's own topics was refused, for a reason that normal life does not have."""
+
+    kind: Literal["message_refused"] = "message_refused"
+    message: MessageKind
+    reason: RefusalReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restarted:
     """The agent runs again: after a planned reboot, or after a crash or power cut."""
 
@@ -194,6 +205,7 @@ Event = (
     | PersonChose
     | CommandReceived
     | LogsCollected
+    | MessageRefused
     | Restarted
     | DeadlinePassed
     | EmergencyExitUsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -14,6 +15,7 @@ from agent.wire.vocabulary import (
     FailureKind,
     ItemState,
     RebootKind,
+    RefusalReason,
     RestartBehavior,
 )
 
@@ -255,13 +257,15 @@ def reboot_loop(item: ItemPlan, times: int) -> Failure:
     )
 
 
-def no_assignment(minutes: int) -> Failure:
-    """Nothing came from the collector."""
+def no_assignment(minutes: int, refused: Sequence[RefusalReason]) -> Failure:
+    """Nothing came from the collector, or nothing that could be believed."""
+    person = "Your organization's settings did not arrive. Check the network and start setup again."
+    engineer = f"no assignment within {minutes} minutes"
+    if refused:
+        person = "The settings that arrived can't be accepted. Contact your support person."
+        engineer += f"; what came was refused: {', '.join(reason.label for reason in refused)}"
     return Failure(
-        kind=FailureKind.NO_ASSIGNMENT,
-        code=TIMEOUT_CODE,
-        person="Your organization's settings did not arrive. Check the network and start setup again.",
-        engineer=f"no assignment within {minutes} minutes",
+        kind=FailureKind.NO_ASSIGNMENT, code=TIMEOUT_CODE, person=person, engineer=engineer
     )
 
 

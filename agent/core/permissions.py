@@ -143,3 +143,15 @@ def why_not_command(attempt: Attempt, received: CommandReceived, now_ms: int) ->
     if now_ms - attempt.began_ms > command.attempt_ms_max:
         return "the attempt is older than the command allows"
     return None
+
+
+def is_late_again(attempt: Attempt, received: CommandReceived, now_ms: int) -> bool:
+    """Whether a command that was answered comes again when its sender has long taken it back.
+
+    Until then it comes again in normal life: it stays retained until the answer is stored. Running time says so for
+    the running attempt, because a wall clock may be wrong.
+    """
+    command = received.command
+    if command.attempt == attempt.id:
+        return now_ms - attempt.began_ms > command.attempt_ms_max
+    return received.expired

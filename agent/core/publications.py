@@ -11,7 +11,6 @@ from agent.core.link import Link
 from agent.core.outbox import Outbox, SendReport, content_of
 from agent.wire import codec
 from agent.wire.messages import Presence, Status
-from agent.wire.progress import Progress
 from agent.wire.topics import Channel, device_topic
 
 
@@ -41,7 +40,6 @@ class Publications:
         self._machine = machine
         self._outbox = outbox
         self._link = link
-        self._statuses = codec.StatusEncoder()
         self._event_topic, self._status_topic, self._presence_topic = (
             str(device_topic(tenant, device, channel))
             for channel in (Channel.EVENT, Channel.STATUS, Channel.PRESENCE)
@@ -72,13 +70,19 @@ class Publications:
         )
         return Publication(self._presence_topic, codec.encode(presence), retain=True)
 
-    def status(self, progress: Progress, wall_ms: int) -> Publication:
-        """A snapshot, sent at this wall-clock time (milliseconds since 1970)."""
-        status = Status(
-            device=self._device,
-            stream=self._outbox.stream,
-            session=self._link.session,
-            device_time=datetime.fromtimestamp(wall_ms / 1000, UTC),
-            progress=progress,
-        )
-        return Publication(self._status_topic, self._statuses.encode(status), retain=True)
+    def status(self, passed_ms: int, wall_ms: int) -> Publication:
+        """The snapshot so long after the last input, sent at this wall-clock time (milliseconds since 1970)."""
+        sent_at = datetime.fromtimestamp(wall_ms / 1000, UTC)
+        device, stream, session = self._device, self._outbox.stream, self._link.session
+        text = self._machine.progress_text_after(passed_ms)
+        payload = codec.encode_status_text(device, stream, session, codec.time_text(sent_at), text)
+        if payload is None:
+            status = Status(
+                device=device,
+                stream=stream,
+                session=session,
+                device_time=sent_at,
+                progress=self._machine.progress_after(passed_ms),
+            )
+            payload = codec.encode_status(status)
+        return Publication(self._status_topic, payload, retain=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -50,11 +50,13 @@ def is_due(at_ms: int | None, now_ms: int) -> bool:
     return at_ms is not None and at_ms <= now_ms
 
 
-def earlier(one_ms: int | None, other_ms: int | None) -> int | None:
-    """The earlier of two times; None never comes."""
-    if one_ms is None or other_ms is None:
-        return other_ms if one_ms is None else one_ms
-    return min(one_ms, other_ms)
+def earliest(times_ms: Iterable[int | None]) -> int | None:
+    """The earliest of some times; None never comes."""
+    first_ms = None
+    for at_ms in times_ms:
+        if at_ms is not None and (first_ms is None or at_ms < first_ms):
+            first_ms = at_ms
+    return first_ms
 
 
 def next_input(inbox: Inbox, deadline_ms: int | None, now_ms: int) -> tuple[Event, int] | None:
@@ -81,10 +83,13 @@ def begins_anew(machine: Enrollment, *, comes_back: bool) -> bool:
 
 
 def progress_at(machine: Enrollment, handled_ms: int, now_ms: int) -> Progress:
-    """The snapshot of now, with the last input handled at a time; an attempt that has ended stays as it is."""
-    if machine.end_state is not None:
-        return machine.progress
-    return machine.progress_after(max(0, now_ms - handled_ms))
+    """The snapshot of now, with the last input handled at a time."""
+    return machine.progress_after(passed_ms(machine, handled_ms, now_ms))
+
+
+def passed_ms(machine: Enrollment, handled_ms: int, now_ms: int) -> int:
+    """How much older than the last input its snapshot of now is; one of an attempt that has ended stays as it is."""
+    return 0 if machine.end_state is not None else max(0, now_ms - handled_ms)
 
 
 # When to say how far it is.
@@ -96,7 +101,10 @@ class StatusPace:
     Times are those of whoever drives the machine, in milliseconds.
     """
 
-    __slots__ = ("_interval_ms", "_settle_ms", "_told_ms", "_wanted_ms")
+    __slots__ = ("_interval_ms", "_settle_ms", "_told_ms", "next_ms")
+
+    next_ms: int | None
+    """When the next one is due; None when there is nothing new."""
 
     def __init__(
         self, interval_ms: int = STATUS_INTERVAL_MS, settle_ms: int = STATUS_SETTLE_MS
@@ -104,39 +112,38 @@ class StatusPace:
         self._interval_ms = interval_ms
         self._settle_ms = settle_ms
         self._told_ms: int | None = None
-        self._wanted_ms: int | None = None
-
-    @property
-    def next_ms(self) -> int | None:
-        """When the next one is due; None when there is nothing new."""
-        if self._wanted_ms is None or self._told_ms is None:
-            return self._wanted_ms
-        return max(self._wanted_ms, self._told_ms + self._interval_ms)
+        self.next_ms = None
 
     def changed(self, now_ms: int, *, at_once: bool) -> None:
         """There is something new."""
         wanted_ms = now_ms if at_once else now_ms + self._settle_ms
-        if self._wanted_ms is None or wanted_ms < self._wanted_ms:
-            self._wanted_ms = wanted_ms
+        if self._told_ms is not None:
+            wanted_ms = max(wanted_ms, self._told_ms + self._interval_ms)
+        if self.next_ms is None or wanted_ms < self.next_ms:
+            self.next_ms = wanted_ms
 
     def told(self, now_ms: int) -> None:
         """A status says everything."""
         self._told_ms = now_ms
-        self._wanted_ms = None
+        self.next_ms = None
 
     def dropped(self) -> None:
         """There is nothing to say it of, or nobody to say it to."""
-        self._wanted_ms = None
+        self.next_ms = None
+
+
+_TOLD_AT_ONCE: Final = (do.SetGate, do.AskPerson, do.Reboot, do.ResetDevice)
 
 
 def is_urgent(effects: Sequence[Effect]) -> bool:
     """Whether whoever looks at the device from afar should know of it at once: it asks, lets in, restarts or ends."""
-    return any(
-        isinstance(effect, do.SetGate | do.AskPerson | do.Reboot | do.ResetDevice)
-        or (isinstance(effect, do.OfferChoices) and effect.error)
-        or _is_end(effect)
-        for effect in effects
-    )
+    return any(map(_is_told_at_once, effects))
+
+
+def _is_told_at_once(effect: Effect) -> bool:
+    if isinstance(effect, do.OfferChoices):
+        return effect.error
+    return isinstance(effect, _TOLD_AT_ONCE) or _is_end(effect)
 
 
 # What to store.
@@ -202,15 +209,19 @@ def outbox_batch(effects: Sequence[outbox.Effect]) -> Batch | None:
 
 def durable(effects: Sequence[outbox.Effect]) -> Sequence[outbox.Durable]:
     """What of an outbox's answer a journal has to store before the rest is done."""
-    return [e for e in effects if not isinstance(e, outbox.SendReport | outbox.FetchReports)]
+    return [e for e in effects if not isinstance(e, _NOT_KEPT)]
+
+
+_NOT_KEPT: Final = (outbox.SendReport, outbox.FetchReports)
 
 
 def may_be_lazy(
     event: Event, actions: Sequence[object], outbox_effects: Sequence[outbox.Effect]
 ) -> bool:
     """Whether a power cut may take this input: a tick that causes nothing and whose report has no number yet."""
-    gives_number = any(isinstance(e, outbox.NumberReport) for e in outbox_effects)
-    return isinstance(event, StepMoved) and not actions and not gives_number
+    if actions or not isinstance(event, StepMoved):
+        return False
+    return not any(isinstance(e, outbox.NumberReport) for e in outbox_effects)
 
 
 # What no longer counts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import attrgetter, is_
+from collections.abc import Sequence
 from typing import Final
 
 from agent.core.estimate import remaining
@@ -19,6 +19,8 @@ from agent.wire.progress import (
     RowProgress,
 )
 from agent.wire.vocabulary import (
+    SATISFIED_STATES,
+    UNSATISFIED_STATES,
     WORKING_STATES,
     Choice,
     FailureKind,
@@ -62,6 +64,10 @@ _AT_WORK: Final = WORKING_STATES | {ItemState.WAITING_FOR_PERSON}
 
 # Names of the module for the members that are asked about most: Python 3.11 finds them ten times as fast.
 _WORKING: Final = Mode.WORKING
+_STOPPED: Final = Mode.STOPPED
+_NOT_STARTED: Final = ItemState.NOT_STARTED
+_INSTALLING: Final = ItemState.INSTALLING
+_STANDARD: Final = Variant.STANDARD
 
 _ACTIVITY: Final = {
     ItemState.NOT_STARTED: "Waiting",
@@ -99,37 +105,25 @@ def stage_of(attempt: Attempt) -> Stage:
     return _STAGE_OF_PHASE[attempt.phase]
 
 
-class Shown:
-    """The parts of the last snapshot, for those that are the same in the next one: most are."""
-
-    __slots__ = ("items", "phases", "rows")
-
-    def __init__(self) -> None:
-        self.items: dict[str, tuple[tuple[object, ...], ItemProgress]] = {}
-        self.rows: dict[tuple[Phase, str], tuple[tuple[object, ...], RowProgress]] = {}
-        self.phases: dict[Phase, PhaseProgress] = {}
-
-
-_told_of = attrgetter(
-    "plan", "state", "attempt", "percent", "deadline_ms", "moved_ms", "failure", "note"
-)
-"""What is told of an item follows from these, from when the attempt began, and from what the item waits for."""
-
-_ITEM_FIELDS: Final = set(ItemProgress.model_fields)
-"""One for all: which fields were given is nobody's question, and half of what an item's progress takes in memory."""
-
-
-def progress_of(attempt: Attempt, now_ms: int, shown: Shown | None = None) -> Progress:
-    """The whole snapshot; parts that `shown` has and that are as they were are taken from there."""
+def progress_of(attempt: Attempt, now_ms: int) -> Progress:
+    """The whole snapshot."""
     plan = attempt.plan
-    shown = Shown() if shown is None else shown
+    return head_of(
+        attempt, now_ms, tuple(_phase(attempt, plan, p) for p in plan.phases) if plan else ()
+    )
+
+
+def head_of(attempt: Attempt, now_ms: int, phases: tuple[PhaseProgress, ...] = ()) -> Progress:
+    """What a snapshot says besides its phases, with the phases given."""
+    plan, facts = attempt.plan, attempt.facts
+    profile = plan.profile if plan else None
     choices = offered(attempt)
     return Progress(
-        device=attempt.facts.device,
-        user=plan.user if plan else attempt.facts.user,
-        enrollment_type=attempt.facts.enrollment_type,
-        variant=None if attempt.facts.variant is Variant.STANDARD else attempt.facts.variant,
-        platform=attempt.facts.platform,
+        device=facts.device,
+        user=plan.user if plan else facts.user,
+        enrollment_type=facts.enrollment_type,
+        variant=None if facts.variant is _STANDARD else facts.variant,
+        platform=facts.platform,
         attempt=attempt.id,
         attempt_number=attempt.number,
         attempt_ms=now_ms - attempt.began_ms,
@@ -137,20 +131,20 @@ def progress_of(attempt: Attempt, now_ms: int, shown: Shown | None = None) -> Pr
         stage=stage_of(attempt),
         percent=attempt.percent,
         gate=attempt.gate,
-        phases=tuple(_phase(attempt, plan, p, shown) for p in plan.phases) if plan else (),
+        phases=phases,
         remaining=remaining(attempt, now_ms),
         deadline_ms=_since_begin(attempt, attempt.budget_deadline_ms),
-        profile_name=plan.profile.name if plan else None,
+        profile_name=profile.name if profile else None,
         prompt=_prompt(attempt),
         error=_error(attempt),
         choices=choices,
-        retryable=retryable(attempt) if Choice.TRY_ITEM_AGAIN in choices else (),
+        retryable=retryable(attempt) if choices and Choice.TRY_ITEM_AGAIN in choices else (),
         end_state=attempt.end_state,
         failure=attempt.failure,
         logs=attempt.logs,
         organization=plan.organization if plan else None,
-        custom_message=plan.profile.custom_message if plan else None,
-        show_details=plan.profile.error_handling.show_details if plan else True,
+        custom_message=profile.custom_message if profile else None,
+        show_details=profile.error_handling.show_details if profile else True,
     )
 
 
@@ -158,70 +152,56 @@ def _since_begin(attempt: Attempt, at_ms: int | None) -> int | None:
     return None if at_ms is None else max(0, at_ms - attempt.began_ms)
 
 
-def _phase(attempt: Attempt, plan: Plan, phase: PhasePlan, shown: Shown) -> PhaseProgress:
-    state = attempt.phase_states[phase.phase]
-    rows = [_row(attempt, plan, phase.phase, row, shown) for row in phase.rows]
-    last = shown.phases.get(phase.phase)
-    if (
-        last is not None
-        and last.state is state
-        and last.shown is phase.shown
-        and len(last.rows) == len(rows)
-        and all(map(is_, last.rows, rows))
-    ):
-        return last
-    fresh = PhaseProgress(phase=phase.phase, state=state, shown=phase.shown, rows=tuple(rows))
-    shown.phases[phase.phase] = fresh
-    return fresh
-
-
-def _row(attempt: Attempt, plan: Plan, phase: Phase, row: RowPlan, shown: Shown) -> RowProgress:
-    items = [attempt.items[i] for i in row.items]
-    # All that a row says follows from these, and most of them are the very same objects as the last time.
-    told = (
-        row,
-        attempt.began_ms,
-        attempt.phase_states[phase],
-        [*map(_told_of, items)],
-        [_waits_for(attempt, plan, i) for i in items if i.plan.needs],
+def _phase(attempt: Attempt, plan: Plan, phase: PhasePlan) -> PhaseProgress:
+    rows = []
+    for row in phase.rows:
+        items = [attempt.items[name] for name in row.items]
+        told = tuple([item_of(attempt, plan, item) for item in items])
+        rows.append(row_of(attempt, phase.phase, row, items, told))
+    return PhaseProgress(
+        phase=phase.phase,
+        state=attempt.phase_states[phase.phase],
+        shown=phase.shown,
+        rows=tuple(rows),
     )
-    last = shown.rows.get((phase, row.id))
-    if last is not None and last[0] == told:
-        return last[1]
-    tracked = [i for i in items if i.plan.tracked]
-    fresh = RowProgress(
+
+
+def row_of(
+    attempt: Attempt,
+    phase: Phase,
+    row: RowPlan,
+    items: Sequence[ItemRun],
+    told: tuple[ItemProgress, ...] = (),
+) -> RowProgress:
+    """A row, which counts these items and says of them what is told."""
+    tracked = [item.state for item in items if item.plan.tracked]
+    return RowProgress(
         id=row.id,
         title=row.title,
-        state=_row_state(attempt, phase, tracked),
+        state=_row_state(attempt.phase_states[phase], tracked),
         verb=row.verb,
-        done=sum(i.is_satisfied for i in tracked),
+        done=len([state for state in tracked if state in SATISFIED_STATES]),
         total=len(tracked),
-        items=tuple([_item(attempt, plan, i, shown) for i in items]),
+        items=told,
     )
-    shown.rows[phase, row.id] = (told, fresh)
-    return fresh
 
 
-def _row_state(attempt: Attempt, phase: Phase, items: list[ItemRun]) -> RowState:
-    if any(i.is_unsatisfied for i in items):
+def _row_state(phase: RowState, items: Sequence[ItemState]) -> RowState:
+    if not UNSATISFIED_STATES.isdisjoint(items):
         return RowState.FAILED
-    if all(i.is_satisfied for i in items):
-        started = attempt.phase_states[phase] is not RowState.NOT_STARTED
+    if SATISFIED_STATES.issuperset(items):
+        started = phase is not RowState.NOT_STARTED
         return RowState.SUCCEEDED if items or started else RowState.NOT_STARTED
-    if attempt.phase_states[phase] is RowState.SKIPPED:
+    if phase is RowState.SKIPPED:
         return RowState.SKIPPED
-    if all(i.state is ItemState.NOT_STARTED for i in items):
+    if all(state is _NOT_STARTED for state in items):
         return RowState.NOT_STARTED
     return RowState.IN_PROGRESS
 
 
-def _item(attempt: Attempt, plan: Plan, item: ItemRun, shown: Shown) -> ItemProgress:
-    waits_for = _waits_for(attempt, plan, item) if item.plan.needs else ()
-    told = (attempt.began_ms, waits_for, *_told_of(item))
-    last = shown.items.get(item.plan.id)
-    if last is not None and last[0] == told:
-        return last[1]
-    fresh = ItemProgress(
+def item_of(attempt: Attempt, plan: Plan, item: ItemRun) -> ItemProgress:
+    """One item. All that is told of it follows from its own fields, and from `waits_for`."""
+    return ItemProgress(
         id=item.plan.id,
         name=item.plan.name,
         kind=item.plan.kind,
@@ -235,25 +215,23 @@ def _item(attempt: Attempt, plan: Plan, item: ItemRun, shown: Shown) -> ItemProg
         moved_ms=max(0, item.moved_ms - attempt.began_ms),
         failure=item.failure,
         note=item.note,
-        waits_for=waits_for,
+        waits_for=waits_for(attempt, plan, item) if item.plan.needs else (),
     )
-    object.__setattr__(fresh, "__pydantic_fields_set__", _ITEM_FIELDS)
-    shown.items[item.plan.id] = (told, fresh)
-    return fresh
 
 
 def _activity(item: ItemRun) -> str:
-    if item.state is ItemState.NOT_STARTED and not item.plan.tracked:
+    if item.state is _NOT_STARTED and not item.plan.tracked:
         return "Installs after setup"
-    if item.state is ItemState.INSTALLING:
+    if item.state is _INSTALLING:
         return _APPLYING.get(item.plan.kind, "Installing")
     if item.failure is not None and item.failure.kind is FailureKind.DEPENDENCY_FAILED:
         return "Not attempted"
     return _ACTIVITY[item.state]
 
 
-def _waits_for(attempt: Attempt, plan: Plan, item: ItemRun) -> tuple[str, ...]:
-    if item.state is not ItemState.NOT_STARTED:
+def waits_for(attempt: Attempt, plan: Plan, item: ItemRun) -> tuple[str, ...]:
+    """The names of the items that have to be done before it starts."""
+    if item.state is not _NOT_STARTED:
         return ()
     return tuple(plan.items[n].name for n in item.plan.needs if not attempt.items[n].is_satisfied)
 
@@ -286,7 +264,7 @@ _HALT_LABELS: Final = {PersonAction.CLOSE: "Close"}
 
 
 def _error(attempt: Attempt) -> ErrorScreen | None:
-    if attempt.mode is not Mode.STOPPED or attempt.plan is None or attempt.failure is None:
+    if attempt.mode is not _STOPPED or attempt.plan is None or attempt.failure is None:
         return None
     profile = attempt.plan.profile
     shown = profile.error_handling.show_details

@@ -19,8 +19,10 @@ from agent.wire.vocabulary import (
     Gate,
     GateCause,
     ItemState,
+    MessageKind,
     Phase,
     RebootKind,
+    RefusalReason,
     RowState,
 )
 
@@ -161,6 +163,8 @@ class Attempt:
     """Log archives asked for and not yet written; an entry is the command that asked, if one did."""
     logs: CollectedLogs | None = None
     """What became of the newest one."""
+    refused: list[tuple[MessageKind, RefusalReason]] = field(default_factory=list)
+    """What was reported of refused messages, each once."""
 
     @property
     def running_plan(self) -> Plan:

@@ -1,8 +1,7 @@
-"""What waits to be published in one session, for a task that sleeps until there is something."""
+"""What waits to be published in one session, for a writer that is told when there is something."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from agent.core import outgoing
@@ -15,13 +14,13 @@ class Outgoing(outgoing.Outgoing):
 
     def __init__(self, envelope: Callable[[SendReport], Publication]) -> None:
         super().__init__(envelope)
-        self._ready = asyncio.Event()
+        self._bell: Callable[[], None] | None = None
+
+    def tell(self, bell: Callable[[], None] | None) -> None:
+        """Whom to tell of something new, from now on; None while nobody can write."""
+        self._bell = bell
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
-        self._ready.set()
-
-    async def wait(self) -> None:
-        """Wait until there is something new to look at."""
-        await self._ready.wait()
-        self._ready.clear()
+        """See `agent.core.outgoing.Outgoing.wake`."""
+        if self._bell is not None:
+            self._bell()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,8 +78,11 @@ class Connection(Protocol):
         """Subscribe at QoS 1. Raises `TransportRefused` when the broker refuses one."""
         ...
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Awaitable[None]:
-        """Publish at QoS 1; done when the broker has it, which frees nothing. Waiting raises `TransportLost`."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Future[None]:
+        """Publish at QoS 1; done when the broker has it, which frees nothing.
+
+        Fails with `TransportLost` or `TransportRefused`.
+        """
         ...
 
     def messages(self) -> AsyncIterator[Incoming]:
@@ -114,12 +118,8 @@ class Verifier(Protocol):
     """Checks signatures with the key that came with the device's identity."""
 
     def verify(self, compact: str, typ: str) -> bytes:
-        """The payload of a compact JWS whose header says `typ`. Raises `SignatureRefused`."""
+        """The payload of a compact JWS whose header says `typ`. Raises `agent.core.reading.SignatureRefused`."""
         ...
-
-
-class SignatureRefused(Exception):
-    """Unsigned, altered, or signed by a key that is not trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,8 @@ import logging
 from collections import Counter
 
 from agent.core.reading import NotForUs, Reader, Received
-from agent.runtime.ports import Incoming, SignatureRefused, Verifier
+from agent.runtime.ports import Incoming, Verifier
 from agent.wire.assignment import Assignment
-from agent.wire.codec import SIGNATURE_TYPES, PayloadRefused, decode
-from agent.wire.messages import Signed
-from agent.wire.topics import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +16,7 @@ class Reception:
     """Reads what arrives for one device, with signatures checked."""
 
     def __init__(self, tenant: str, device: str, stream: str, verifier: Verifier) -> None:
-        self._verifier = verifier
-        self._reader = Reader(tenant, device, stream, self._opened)
+        self._reader = Reader(tenant, device, stream, verifier.verify)
         self.refused: Counter[str] = Counter()
         """How many messages were refused, by reason."""
 
@@ -32,15 +28,9 @@ class Reception:
         """The message, checked; None when there is nothing to do about it."""
         try:
             return self._reader.read(incoming.topic, incoming.payload, attempt, wall_ms)
-        except (NotForUs, PayloadRefused) as refusal:
+        except NotForUs as refusal:
             self._count(refusal.reason, str(refusal), incoming.topic)
-        except SignatureRefused as refusal:
-            self._count("signature", str(refusal), incoming.topic)
-        return None
-
-    def _opened(self, channel: Channel, payload: bytes) -> bytes:
-        compact = decode(Signed, payload).compact
-        return self._verifier.verify(compact, SIGNATURE_TYPES[channel])
+            return refusal.to_tell
 
     def _count(self, reason: str, sentence: str, topic: str) -> None:
         self.refused[reason] += 1

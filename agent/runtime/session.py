@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from agent.core import link
-from agent.core.publications import Publication
 from agent.runtime.outgoing import Outgoing
 from agent.runtime.ports import (
     Connection,
@@ -62,18 +61,13 @@ class Session:
             self._tell(link.ConnectionLost(str(loss), self._draw()))
 
     async def _carry(self, connection: Connection) -> None:
+        writer = _Writer(connection, self._outgoing, self._tell)
         reader = asyncio.create_task(self._read(connection), name=f"reader of {self._client_id}")
-        reader.add_done_callback(lambda _: self._outgoing.wake())
+        reader.add_done_callback(writer.reader_ended)
         try:
-            while not reader.done():
-                if await self._write(connection):
-                    continue
-                if self._outgoing.is_closed:
-                    return
-                await self._outgoing.wait()
-            reader.result()
-            raise TransportLost("the broker ended the connection")
+            await writer.over
         finally:
+            writer.stop()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
@@ -81,23 +75,77 @@ class Session:
         async for incoming in connection.messages():
             await self._receive(incoming)
 
-    async def _write(self, connection: Connection) -> bool:
-        """Publish what is next; False when nothing waits."""
+
+class _Writer:
+    """Publishes what waits, one departure after another: the next leaves once the broker has all of the one before.
+
+    It is a few callbacks instead of a task: with a task, what a fleet says cost as much waking as saying.
+    """
+
+    def __init__(self, connection: Connection, outgoing: Outgoing, tell: Tell) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._outgoing = outgoing
+        self._tell = tell
+        self._on_the_way = 0
+        self._is_called = False
+        self._says_goodbye = False
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is to be ended; what broke it or went wrong is its exception."""
+        outgoing.tell(self._call)
+        self._call()
+
+    def stop(self) -> None:
+        """Nothing is published any more."""
+        self._outgoing.tell(None)
+        if not self.over.done():
+            self.over.cancel()
+
+    def reader_ended(self, reader: asyncio.Task[None]) -> None:
+        """The connection has brought its last message."""
+        if reader.cancelled() or self.over.done():
+            return
+        failure = reader.exception() or TransportLost("the broker ended the connection")
+        self.over.set_exception(failure)
+
+    def _call(self) -> None:
+        """There is something new: it leaves in the next turn of the loop, with what comes until then."""
+        if not self._is_called and not self._on_the_way:
+            self._is_called = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._is_called = False
+        if self.over.done():
+            return
+        try:
+            self._leave()
+        except Exception as mistake:  # noqa: BLE001 - the session's task passes it on, as it would its own.
+            self.over.set_exception(mistake)
+
+    def _leave(self) -> None:
         departure = self._outgoing.take()
         if departure is None:
-            return False
-        await _publish_all(connection, departure.publications)
-        if departure.is_goodbye:
-            self._tell(link.GoodbyeSaid())
-        return True
+            if self._outgoing.is_closed:
+                self.over.set_result(None)
+            return
+        self._says_goodbye = departure.is_goodbye
+        self._on_the_way = len(departure.publications)
+        for publication in departure.publications:
+            confirmation = self._connection.publish(
+                publication.topic, publication.payload, retain=publication.retain
+            )
+            confirmation.add_done_callback(self._confirmed)
 
-
-async def _publish_all(connection: Connection, publications: Sequence[Publication]) -> None:
-    """Publish in this order, without waiting for the broker between two of them."""
-    on_the_way = [connection.publish(p.topic, p.payload, retain=p.retain) for p in publications]
-    if len(on_the_way) == 1:
-        await on_the_way[0]
-        return
-    for outcome in await asyncio.gather(*on_the_way, return_exceptions=True):
-        if outcome is not None:
-            raise outcome
+    def _confirmed(self, confirmation: asyncio.Future[None]) -> None:
+        failure = None if confirmation.cancelled() else confirmation.exception()
+        if self.over.done():
+            return
+        if failure is not None:
+            self.over.set_exception(failure)
+            return
+        self._on_the_way -= 1
+        if not self._on_the_way:
+            if self._says_goodbye:
+                self._tell(link.GoodbyeSaid())
+            self._look()

@@ -65,6 +65,11 @@ class Watcher:
             self._link.handle(links.DeadlinePassed(self._draw()), self._now_ms())
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the broker lets this watcher listen."""
+        return self._link.is_connected
+
+    @property
     def reporting(self) -> Reporting:
         """Whether the device is connected, as far as can be told from here."""
         presence = self._presence

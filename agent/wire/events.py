@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from functools import cached_property
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -30,16 +32,34 @@ from agent.wire.vocabulary import (
     GateCause,
     ItemKind,
     ItemState,
+    MessageKind,
     Phase,
     RebootKind,
+    RefusalReason,
     RowState,
     Section,
     Stage,
     Variant,
 )
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
-class AttemptStarted(Wire):
+
+class Fact(Wire):
+    """What a report tells. It is written once, however many devices of a simulation tell it."""
+
+    @cached_property
+    def text(self) -> str:
+        """As JSON, without what is None."""
+        return self.model_dump_json(exclude_none=True)
+
+    @cached_property
+    def canonical(self) -> str:
+        """As compact JSON with sorted keys, in ASCII, with what is None."""
+        return _CANONICAL.encode(self.model_dump(mode="json"))
+
+
+class AttemptStarted(Fact):
     """An attempt began; admission decides from these facts."""
 
     kind: Literal["attempt_started"] = "attempt_started"
@@ -55,7 +75,7 @@ class AttemptStarted(Wire):
     agent_version: Name
 
 
-class AssignmentApplied(Wire):
+class AssignmentApplied(Fact):
     """The assignment was taken over and the plan is made."""
 
     kind: Literal["assignment_applied"] = "assignment_applied"
@@ -67,7 +87,7 @@ class AssignmentApplied(Wire):
     blocking: Count
 
 
-class PhaseChanged(Wire):
+class PhaseChanged(Fact):
     """A phase moved to another state."""
 
     kind: Literal["phase_changed"] = "phase_changed"
@@ -75,7 +95,7 @@ class PhaseChanged(Wire):
     state: RowState
 
 
-class ItemChanged(Wire):
+class ItemChanged(Fact):
     """An item moved to another state."""
 
     kind: Literal["item_changed"] = "item_changed"
@@ -93,7 +113,7 @@ class ItemChanged(Wire):
     """Why it is as it is, where nothing failed."""
 
 
-class ItemAdvanced(Wire):
+class ItemAdvanced(Fact):
     """A tick of a running item: the only report that a newer one may replace before it is numbered."""
 
     kind: Literal["item_advanced"] = "item_advanced"
@@ -101,7 +121,7 @@ class ItemAdvanced(Wire):
     item_percent: Percent
 
 
-class PersonAnswered(Wire):
+class PersonAnswered(Fact):
     """A person answered a person screen."""
 
     kind: Literal["person_answered"] = "person_answered"
@@ -112,7 +132,7 @@ class PersonAnswered(Wire):
     waited_ms: Milliseconds
 
 
-class ErrorScreenShown(Wire):
+class ErrorScreenShown(Fact):
     """The error screen came up."""
 
     kind: Literal["error_screen_shown"] = "error_screen_shown"
@@ -122,7 +142,7 @@ class ErrorScreenShown(Wire):
     choices: tuple[Choice, ...]
 
 
-class ChoiceMade(Wire):
+class ChoiceMade(Fact):
     """A choice was made, by the person or by a command."""
 
     kind: Literal["choice_made"] = "choice_made"
@@ -132,7 +152,7 @@ class ChoiceMade(Wire):
     """The command that made it; None for the person at the device."""
 
 
-class GateChanged(Wire):
+class GateChanged(Fact):
     """The gate changed."""
 
     kind: Literal["gate_changed"] = "gate_changed"
@@ -140,7 +160,7 @@ class GateChanged(Wire):
     cause: GateCause
 
 
-class RebootPlanned(Wire):
+class RebootPlanned(Fact):
     """The device is about to restart on purpose."""
 
     kind: Literal["reboot_planned"] = "reboot_planned"
@@ -148,14 +168,14 @@ class RebootPlanned(Wire):
     items: tuple[Identifier, ...]
 
 
-class AgentRestarted(Wire):
+class AgentRestarted(Fact):
     """The agent runs again after a restart of the device or of itself."""
 
     kind: Literal["agent_restarted"] = "agent_restarted"
     planned: bool
 
 
-class CommandAnswered(Wire):
+class CommandAnswered(Fact):
     """A command was executed or refused; each command is answered once."""
 
     kind: Literal["command_answered"] = "command_answered"
@@ -166,7 +186,7 @@ class CommandAnswered(Wire):
     """Why it was refused; empty when it was executed."""
 
 
-class LogsCollected(Wire):
+class LogsCollected(Fact):
     """A log archive was written on the device, or could not be."""
 
     kind: Literal["logs_collected"] = "logs_collected"
@@ -177,7 +197,15 @@ class LogsCollected(Wire):
     """Why there is none; empty when there is one."""
 
 
-class AttemptEnded(Wire):
+class MessageRefused(Fact):
+    """The device refused a message on one of its own topics; told once for each message and reason of an attempt."""
+
+    kind: Literal["message_refused"] = "message_refused"
+    message: MessageKind
+    reason: RefusalReason
+
+
+class AttemptEnded(Fact):
     """The attempt ended; the only report of an attempt that carries its end state."""
 
     kind: Literal["attempt_ended"] = "attempt_ended"
@@ -205,6 +233,7 @@ Body = Annotated[
     | AgentRestarted
     | CommandAnswered
     | LogsCollected
+    | MessageRefused
     | AttemptEnded,
     Field(discriminator="kind"),
 ]

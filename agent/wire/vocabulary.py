@@ -337,3 +337,57 @@ class RestartBehavior(StrEnum):
     """No restart, whatever the exit code says."""
     ALWAYS = "always"
     """A restart after every installation."""
+
+
+class MessageKind(StrEnum):
+    """What is written for one device alone, and read by nobody else."""
+
+    ACK = "ack"
+    ASSIGNMENT = "assignment"
+    COMMAND = "command"
+
+    @property
+    def label(self) -> str:
+        """What a sentence calls it."""
+        return _MESSAGE_TITLES[self]
+
+
+_MESSAGE_TITLES = {
+    MessageKind.ACK: "acknowledgement",
+    MessageKind.ASSIGNMENT: "assignment",
+    MessageKind.COMMAND: "command",
+}
+
+
+class RefusalReason(StrEnum):
+    """Why a device refused a message on one of its own topics; only what does not happen in normal life."""
+
+    UNSIGNED = "unsigned"
+    """Not in signed form, where everything is signed."""
+    SIGNATURE = "signature"
+    """The signature does not hold: altered, or signed as something else."""
+    UNKNOWN_KEY = "unknown_key"
+    """Signed with a key that the device's identity does not name."""
+    OTHER_DEVICE = "other_device"
+    OTHER_COMMAND = "other_command"
+    """A command under the id of another one."""
+    REPLAYED = "replayed"
+    """A command that was answered before came again after its time."""
+    UNREADABLE = "unreadable"
+    """Signed as it has to be, or needing no signature, and not to be understood."""
+
+    @property
+    def label(self) -> str:
+        """A few words for a line."""
+        return _REFUSAL_TITLES[self]
+
+
+_REFUSAL_TITLES = {
+    RefusalReason.UNSIGNED: "not signed",
+    RefusalReason.SIGNATURE: "the signature does not hold",
+    RefusalReason.UNKNOWN_KEY: "signed with a key that is not trusted",
+    RefusalReason.OTHER_DEVICE: "meant for another device",
+    RefusalReason.OTHER_COMMAND: "under the id of another command",
+    RefusalReason.REPLAYED: "an old one, played again",
+    RefusalReason.UNREADABLE: "not to be understood",
+}

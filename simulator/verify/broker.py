@@ -142,6 +142,10 @@ class Broker:
 
     # What happens to it.
 
+    def plant(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Whoever has the broker in his hands writes what he likes."""
+        self._route(topic, payload, retain=retain)
+
     def break_connection(self, connection: Connection, reason: str) -> None:
         """The connection breaks; sometimes one end notices late."""
         world, who = self._world, connection.client_id

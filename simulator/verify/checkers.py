@@ -34,6 +34,7 @@ from simulator.verify.end_checkers import (
     OneEndState,
     StatusIsTheFold,
 )
+from simulator.verify.forgery_checkers import ForgeriesTold
 from simulator.verify.plan import WorldPlan
 from simulator.verify.watch import Checker
 
@@ -52,6 +53,7 @@ ALL: Final[tuple[type[Checker], ...]] = (
     DeadlinesKept,
     ProgressMonotone,
     CommandsOnce,
+    ForgeriesTold,
     StoredInOrder,
     OnlyTheOwner,
     CommittedFirst,

@@ -41,6 +41,7 @@ from collector.intake import Accepted, Decision, StreamRow
 from collector.intake import Refused as RefusedPayload
 from simulator.verify.broker import KEEP_ALIVE_MS, Broker, Connection
 from simulator.verify.plan import TENANT, DevicePlan, WorldPlan
+from simulator.verify.seal import sealed
 from simulator.verify.store import (
     STORE,
     Arrival,
@@ -456,10 +457,12 @@ class Collector:
             issued_at=datetime.fromtimestamp(EPOCH_MS / 1000, UTC),
             decision=assigned.decision,
         )
-        self._say_of(assigned.device, Channel.ASSIGNMENT, encode(message))
+        signed = sealed(encode(message), Channel.ASSIGNMENT)
+        self._say_of(assigned.device, Channel.ASSIGNMENT, signed)
 
     def _say_command(self, command: Command) -> None:
-        self._say_of(command.device, Channel.COMMAND, encode(command), command.id)
+        signed = sealed(encode(command), Channel.COMMAND)
+        self._say_of(command.device, Channel.COMMAND, signed, command.id)
 
     def _say_of(
         self, device: str, channel: Channel, payload: bytes, command: str | None = None

@@ -72,6 +72,8 @@ class Device:
         self._attempts = 0
         self._wall_offset_ms = 0
         self.boots = 0
+        self.at_next_restart: Callable[[], None] | None = None
+        """What befalls it while it shuts down to restart."""
         self._moments = 0
         self._cut_at_moment = self._next_cut()
         self._cut_ms = 0
@@ -264,6 +266,9 @@ class Device:
             return ()
         ((up_ms, restarted),) = schedule
         assert isinstance(restarted, Restarted), "a restart is answered by having happened"
+        befalls, self.at_next_restart = self.at_next_restart, None
+        if befalls is not None:
+            befalls()
         self._reboot(up_ms - at_ms)
         return ()
 

@@ -35,6 +35,8 @@ class Faults:
     """The collector dies and comes back with its store as it was up to an hour ago."""
     collector_pauses_per_hour: float = 0
     """The owner is paused, another collector takes over, and the first wakes up past its term."""
+    forgeries_per_hour: float = 0
+    """Per device; whoever has the broker in the wrong hands plants a message on its topics."""
     power_cuts_per_thousand: float = 0
     """Of the moments between two effects on a device: those at which its power goes."""
     lazy_losses_share: float = 0
@@ -83,6 +85,7 @@ _HIGHEST: Final = Faults(
     collector_outages_per_hour=3,
     collector_restores_per_hour=1.5,
     collector_pauses_per_hour=3,
+    forgeries_per_hour=8,
     power_cuts_per_thousand=30,
     lazy_losses_share=0.8,
     torn_tails_share=0.8,

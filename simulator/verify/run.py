@@ -18,6 +18,7 @@ from simulator.verify.checkers import all_checkers
 from simulator.verify.collector import Collector, wishes
 from simulator.verify.device import Device
 from simulator.verify.faults import NONE
+from simulator.verify.intruder import Intruder
 from simulator.verify.plan import TENANT, DevicePlan, WorldPlan
 from simulator.verify.store import Contents, Store
 from simulator.verify.trace import Trace
@@ -73,6 +74,7 @@ class Simulation:
             Collector(name, self.world, self.broker, self.store, plan)
             for name in ("collector-a", "collector-b")
         ]
+        self._intruder = Intruder(self.world, self.broker, self.store)
         self._backups: list[Contents] = []
         self._commands = count(1)
         self._is_healing = False
@@ -174,6 +176,7 @@ class Simulation:
             self._repeat(faults.connection_breaks_per_hour, who, "break", self._breaking(device))
             self._repeat(faults.full_disks_per_hour, who, "disk", self._filling(device))
             self._repeat(faults.clock_jumps_per_hour, who, "clock", self._jumping(device))
+            self._repeat(faults.forgeries_per_hour, who, "forgery", self._forging(device))
         self._repeat(faults.broker_restarts_per_hour, "broker", "restart", self._restart_broker)
         self._repeat(faults.collector_outages_per_hour, "collector", "outage", self._kill_collector)
         self._repeat(faults.collector_pauses_per_hour, "collector", "pause", self._pause_collector)
@@ -223,6 +226,22 @@ class Simulation:
             by_ms = self.world.between(-CLOCK_JUMP_MS_MAX, CLOCK_JUMP_MS_MAX, who, "jump")
             device.jump_clock(by_ms)
             self.world.struck("clock_jumps_per_hour", who, f"{by_ms} ms")
+
+        return strike
+
+    def _forging(self, device: Device) -> Callable[[], None]:
+        """Now, or in the short while in which the device shuts down to restart."""
+        who = device.plan.device
+
+        def act() -> None:
+            if not self._is_healing:
+                self._intruder.strike(device.plan)
+
+        def strike() -> None:
+            if self.world.chance(0.3, who, "forgery waits"):
+                device.at_next_restart = act
+            else:
+                act()
 
         return strike
 

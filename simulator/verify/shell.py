@@ -30,6 +30,7 @@ from agent.core.events import (
     CommandReceived,
     Event,
     LogsCollected,
+    MessageRefused,
     PersonActed,
     PersonChose,
     Restarted,
@@ -54,6 +55,7 @@ from agent.core.shell import (
     is_urgent,
     next_input,
     outbox_batch,
+    passed_ms,
     progress_at,
     report_of,
 )
@@ -62,7 +64,7 @@ from agent.wire import events as wire_events
 from agent.wire.assignment import Assignment
 from agent.wire.messages import Ack, CollectorState
 from agent.wire.topics import device_filters
-from simulator.verify import coverage
+from simulator.verify import coverage, seal
 from simulator.verify.broker import Broker
 from simulator.verify.disk import DiskFull, Kept
 from simulator.verify.plan import TENANT, DevicePlan
@@ -133,8 +135,7 @@ class Agent:
         self.outbox = Outbox(kept.stream, kept.outbox())
         self.link = Link(kept.session)
         self.writer: Writer | None = None
-        # The simulated collector signs nothing: signatures are no decision of the shell.
-        self._reader = Reader(TENANT, self.device, kept.stream, lambda _, payload: payload)
+        self._reader = Reader(TENANT, self.device, kept.stream, seal.verify)
         self._agent_version = body.plan.facts.agent_version
         self._publications = Publications(
             TENANT, self.device, self._agent_version, self.machine, self.outbox, self.link
@@ -194,6 +195,7 @@ class Agent:
 
     def receive(self, topic: str, payload: bytes) -> None:
         """See `Speaker.receive`."""
+        self._world.watch.heard(self.device, self.running_ms, topic, payload)
         self._incoming.append((topic, payload))
         self._body.wake()
 
@@ -480,17 +482,17 @@ class Agent:
                 yield from self._follow_link(seen, now_ms)
             case Assignment():
                 self._inbox.put(AssignmentArrived(assignment=received), self.running_ms)
-            case CommandReceived():
+            case CommandReceived() | MessageRefused():
                 self._inbox.put(received, self.running_ms)
             case _:
                 assert_never(received)
 
     def _read(self, topic: str, payload: bytes) -> Received | None:
-        """The message, if there is something to do about it; one that can't be read is nobody's in this world."""
+        """The message, or what there is to tell of it; None when there is nothing to do about it."""
         try:
             return self._reader.read(topic, payload, self.machine.attempt, self._body.wall_ms())
-        except NotForUs:
-            return None
+        except NotForUs as refusal:
+            return refusal.to_tell
 
     # Publishing.
 
@@ -505,7 +507,8 @@ class Agent:
         self._status_pace.told(self._steady_ms)
         progress = progress_at(self.machine, self.handled_ms, self.running_ms)
         self._world.watch.status(self.device, progress)
-        self.writer.status(self._publications.status(progress, self._body.wall_ms()))
+        age_ms = passed_ms(self.machine, self.handled_ms, self.running_ms)
+        self.writer.status(self._publications.status(age_ms, self._body.wall_ms()))
 
     # Ending.
 
@@ -547,6 +550,8 @@ def _said(event: Event) -> str:
             return f"{event.kind} {command.action.kind} {command.id}"
         case AssignmentArrived(assignment=assignment):
             return f"{event.kind} version {assignment.version}"
+        case MessageRefused(message=message, reason=reason):
+            return f"{event.kind} {message.value} {reason.value}"
         case _:
             return event.kind
 

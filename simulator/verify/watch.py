@@ -17,11 +17,15 @@ from agent.wire.events import (
 )
 from agent.wire.messages import Presence
 from agent.wire.progress import Progress
+from agent.wire.vocabulary import MessageKind, RefusalReason
 from collector.intake import StreamRow
 from simulator.ground_truth import GroundTruth
 from simulator.verify.disk import Kept
 from simulator.verify.plan import WorldPlan
 from simulator.verify.store import Assigned, Store, Transaction
+
+Finding = tuple[MessageKind, RefusalReason]
+"""What a device has to report of a message that it refused."""
 
 
 class Violation(Exception):
@@ -67,6 +71,12 @@ class Checker:
 
     def status(self, device: str, progress: Progress) -> None:
         """A snapshot is about to leave the device."""
+
+    def planted(self, topic: str, payload: bytes, finding: Finding | None) -> None:
+        """The intruder wrote something; what its reader has to report of it, unless normal life may bring it too."""
+
+    def heard(self, device: str, at_ms: int, topic: str, payload: bytes) -> None:
+        """A message reached the agent."""
 
     def journal_restored(self, device: str) -> None:
         """The journal was replaced by an older copy."""

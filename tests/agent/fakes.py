@@ -181,13 +181,17 @@ class FakeConnection:
             if self.wants(topic):
                 self.deliver(Incoming(topic, payload, retained=True))
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
+        confirmation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._is_cut:
-            raise TransportLost("the broker is gone")
-        if self._broker.publish_refusal is not None:
-            raise TransportRefused(self._broker.publish_refusal)
-        self._diary.write("publish", (topic, payload))
-        self._broker.publish(topic, payload, retain=retain)
+            confirmation.set_exception(TransportLost("the broker is gone"))
+        elif self._broker.publish_refusal is not None:
+            confirmation.set_exception(TransportRefused(self._broker.publish_refusal))
+        else:
+            self._diary.write("publish", (topic, payload))
+            self._broker.publish(topic, payload, retain=retain)
+            confirmation.set_result(None)
+        return confirmation
 
     async def messages(self) -> AsyncIterator[Incoming]:
         while True:

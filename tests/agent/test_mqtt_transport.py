@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import paho.mqtt.client as paho
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -28,7 +30,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from agent import mqtt_transport
 from agent.mqtt_transport import (
     BrokerAddress,
     MqttConnection,
@@ -162,7 +166,8 @@ async def test_messages_of_every_size_arrive_whole_one_behind_the_other(
     any_transport: MqttTransport,
 ) -> None:
     """Lengths of one, two and three bytes, and packets that lie across the end of what is read at once."""
-    sizes = [n for size in (0, 1, 100, 128, 4_060, 4_096, 9_000, 16_400, 60_000) for n in (size, 7)]
+    borders = (*range(119, 129), *range(16_375, 16_385))
+    sizes = [n for size in (0, 1, 100, *borders, 4_060, 4_096, 9_000, 60_000) for n in (size, 7)]
     payloads = [bytes([n % 251]) * size for n, size in enumerate(sizes)]
     async with any_transport.connect("a", None) as a, any_transport.connect("b", None) as b:
         await a.subscribe(["x"])
@@ -474,3 +479,20 @@ def test_a_certificate_that_can_t_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ca\.pem"):
         tls_context(missing)
     assert isinstance(tls_context(None), ssl.SSLContext)
+
+
+@pytest.mark.parametrize("protocol", [paho.MQTTv5, paho.MQTTv311])
+@pytest.mark.parametrize("size", [0, 119, 120, 121, 122, 16_374, 16_375, 16_376, 16_377, 60_000])
+def test_a_message_is_written_as_paho_writes_it(size: int, protocol: MQTTProtocolVersion) -> None:
+    """To the byte, also where one more byte of content needs one more of length."""
+    written = []
+    for kind in (paho.Client, mqtt_transport._Paho):
+        client: Any = kind(CallbackAPIVersion.VERSION2, protocol=protocol)
+        client._sock = Mock()
+        client._packet_queue = Mock(return_value=paho.MQTT_ERR_SUCCESS)
+        for retain in (False, True):
+            client.publish("a/b", b"x" * size, qos=1, retain=retain)
+        written.append([bytes(call.args[1]) for call in client._packet_queue.mock_calls])
+        client._sock = None
+    assert len(written[0]) == 2
+    assert written[0] == written[1]

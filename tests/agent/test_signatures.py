@@ -9,7 +9,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from agent.runtime.ports import SignatureRefused
+from agent.core.reading import SignatureRefused
 from agent.signatures import IdentityRefused, JwsVerifier, read_account, read_identity
 from agent.wire.codec import SIGNATURE_TYPES, decode
 from agent.wire.identity import Identity, ServiceIdentity, TrustedKey

@@ -14,11 +14,11 @@ from agent.core.effects import Report as ReportFact
 from agent.core.events import Event
 from agent.core.flows import FLOWS
 from agent.core.outbox import KeepReport, OutboxState
+from agent.core.reading import SignatureRefused
 from agent.runtime.driver import LOCAL_STORE, Driver, DriverOptions
 from agent.runtime.ports import (
     DeviceReport,
     JournalState,
-    SignatureRefused,
 )
 from agent.wire.assignment import Admitted, Assignment, Refused
 from agent.wire.events import AttemptEnded, AttemptStarted, LogsCollected, Report

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import aiomqtt
+import httpx
 import pytest
 
 from agent.assembly import Agent, build_agent, build_tls
 from agent.commands.run import answer_screens
+from agent.core.events import HOUR_MS, Limits
 from agent.signatures import read_account
+from agent.wire.assignment import Admitted
 from agent.wire.codec import encode
+from agent.wire.messages import ContinueAnyway
+from agent.wire.profile import EspProfile
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
 from agent.wire.vocabulary import Gate
 from broker_config.access import Role
@@ -178,52 +184,142 @@ async def until_cut_off(world: Running, device: str, said: bytes) -> None:
 
 
 async def test_a_broker_in_the_wrong_hands_can_not_move_a_device(site: Site) -> None:
-    """Whoever writes as the collector, without its key or with what it signed before: refused and counted, or answered."""
+    """Whoever writes as the collector, without its key or with what it signed before: refused and reported, or answered."""
     async with running(site) as world:
         attempt = world.agent.driver.progress.attempt
         signer, stranger = load_or_make(site.collector / "keys"), Signer()
         assignment, command = credible(attempt, "good")
+        assignment = assignment.model_copy(update={"decision": nothing_to_install()})
+        leave = command.model_copy(update={"action": ContinueAnyway()})
         past = command.issued_at - timedelta(hours=1)
         expired = command.model_copy(update={"id": "late", "expires_at": past})
         other = command.model_copy(update={"id": "other", "attempt": "another"})
+        old = encode(signer.sign(command.model_copy(update={"id": "old", "attempt_ms_max": 1})))
         elsewhere = command.model_copy(update={"device": THIEF})
         altered = signer.sign(command)
-        altered = altered.model_copy(update={"payload": f"{altered.payload[:-4]}AAAA"})
+        altered = altered.model_copy(update={"payload": signer.sign(leave).payload})
         good = encode(signer.sign(command))
         said = [
-            ("good", encode(command)),  # unsigned
+            ("good", encode(leave)),  # unsigned
             ("good", encode(altered)),
-            ("good", stranger.sign(command, Channel.COMMAND)),
+            ("good", stranger.sign(leave, Channel.COMMAND)),
+            ("good", stranger.sign(leave, Channel.COMMAND)),  # reported once
             ("good", encode(signer.sign(elsewhere))),
             ("misdirected", good),
             ("late", encode(signer.sign(expired))),
             ("other", encode(signer.sign(other))),
+            ("old", old),
+            ("old", old),  # replayed when its time was over
             ("good", good),
             ("good", good),  # replayed
         ]
         theirs = assignment.model_copy(update={"attempt": "another"})
+        changed = signer.sign(credible(attempt, "good")[0])
+        changed = changed.model_copy(update={"payload": signer.sign(assignment).payload})
         async with world.collector() as client:
             await client.subscribe(str(device_topic(TENANT, DEVICE, Channel.EVENT)), qos=1)
             for name, payload in said:
                 topic = device_topic(TENANT, DEVICE, Channel.COMMAND, name)
-                await client.publish(str(topic), payload, qos=1)
+                # Retained, so that every connection brings it again.
+                await client.publish(str(topic), payload, qos=1, retain=True)
             topic = device_topic(TENANT, DEVICE, Channel.ASSIGNMENT)
             for payload in (
                 encode(assignment),
+                encode(changed),
                 stranger.sign(assignment, Channel.ASSIGNMENT),
                 encode(signer.sign(theirs)),
             ):
                 await client.publish(str(topic), payload, qos=1)
-            told = await answers(client, 3)
-        assert told == {"late": False, "other": False, "good": True}
+            told = await answers(client, 4)
+        assert told == {"late": False, "other": False, "old": False, "good": True}
         refused = {
             "invalid": 2,
-            "signature": 3,
+            "signature": 5,
             "other_device": 1,
             "other_command": 1,
             "other_attempt": 1,
         }
-        await until(world.agent.driver, lambda _, __: world.agent.driver.refused == refused)
+        driver = world.agent.driver
+        await until(driver, lambda _, r: driver.refused == refused and not r.unacknowledged)
+        assert sorted(await reported(world)) == [
+            "assignment signature",
+            "assignment unknown_key",
+            "assignment unsigned",
+            "command other_command",
+            "command other_device",
+            "command replayed",
+            "command signature",
+            "command unknown_key",
+            "command unsigned",
+        ]
+
+
+async def test_a_broker_in_the_wrong_hands_can_not_unlock_a_device(site: Site) -> None:
+    """It waits for its assignment, and gets forged ones that would open the gate: the real one comes and opens it."""
+    async with program("broker_config", "run", site.broker.directory) as broker:
+        port = int((await ready(broker)).rpartition(":")[2])
+        agent = build_agent(plan_of(site))
+        driver = agent.driver
+        # An hour is six seconds at this speed, which a collector may take to start.
+        driver._options = replace(driver._options, limits=Limits(assignment_wait_ms=100 * HOUR_MS))
+        task = asyncio.create_task(driver.run(), name="agent")
+        try:
+            await until(driver, lambda p, r: r.connected)
+            world = Running(site, agent, "", port)
+            await plant_ways_out(world)
+            await until(driver, lambda _, __: driver.refused == {"signature": 3})
+            assert (driver.progress.gate, driver.progress.phase) == (Gate.LOCKED, None)
+            async with program(*site.serve()) as collector:
+                world.api = await ready(collector)
+                person = asyncio.create_task(answer_screens(driver), name="person")
+                outcome = await asyncio.wait_for(task, 60)
+                await person
+                told = await reported(world)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            agent.close()
+    assert (outcome.gate, outcome.unacknowledged) == (Gate.RELEASED, 0)
+    assert sorted(told) == ["assignment signature", "assignment unknown_key", "command unknown_key"]
+    assert await site.audit() > 20
+
+
+async def plant_ways_out(world: Running) -> None:
+    """An assignment with nothing to install, forged and under a signature of another, and a command to let the person in."""
+    attempt = world.agent.driver.progress.attempt
+    signer, stranger = load_or_make(world.site.collector / "keys"), Signer()
+    refusal, command = credible(attempt, "way-out")
+    empty = refusal.model_copy(update={"decision": nothing_to_install()})
+    changed = signer.sign(refusal).model_copy(update={"payload": signer.sign(empty).payload})
+    leave = command.model_copy(update={"action": ContinueAnyway()})
+    where = device_topic(TENANT, DEVICE, Channel.ASSIGNMENT)
+    way_out = device_topic(TENANT, DEVICE, Channel.COMMAND, "way-out")
+    async with world.collector() as client:
+        for topic, payload in (
+            (where, encode(changed)),
+            (where, stranger.sign(empty, Channel.ASSIGNMENT)),
+            (way_out, stranger.sign(leave, Channel.COMMAND)),
+        ):
+            await client.publish(str(topic), payload, qos=1, retain=True)
+
+
+def nothing_to_install() -> Admitted:
+    """What would open the gate at once."""
+    return Admitted(profile=EspProfile(id="default", name="Default ESP"))
+
+
+async def reported(world: Running) -> list[str]:
+    """What the collector's store has of messages that the device refused; each says what to do."""
+    token = (world.site.collector / "token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=world.api, headers=headers, trust_env=False) as client:
+        history = (await client.get(f"/api/devices/{DEVICE}?limit=500")).json()
+        metrics = (await client.get("/metrics")).text
+    found = [one for one in history["reports"] if one["kind"] == "message_refused"]
+    assert all("esp-broker check" in one["meaning"] for one in found)
+    counted = re.findall(r"esp_collector_refused_by_devices_total\{.*\} (\d+)", metrics)
+    assert sum(map(int, counted)) == len(found)
+    return [f"{one['body']['message']} {one['body']['reason']}" for one in found]
 
 
 async def answers(client: aiomqtt.Client, count: int) -> dict[str, bool]:

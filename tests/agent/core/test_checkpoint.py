@@ -40,7 +40,7 @@ NOT_REMEMBERED = {
     (Turn, "blueprints"),
     (Enrollment, "_deadline_ms"),
     (Enrollment, "_knows_deadline"),
-    (Enrollment, "_shown"),
+    (Enrollment, "_progress_text"),
 }
 """The answer to the last event, and what a machine finds again when it needs it: nothing that follows depends on them."""
 

@@ -22,6 +22,7 @@ from agent.core.events import (
     Event,
     Hardware,
     LogsCollected,
+    MessageRefused,
     PersonActed,
     PersonChose,
     Restarted,
@@ -73,8 +74,10 @@ from agent.wire.vocabulary import (
     GateCause,
     ItemKind,
     ItemState,
+    MessageKind,
     PersonAction,
     Phase,
+    RefusalReason,
 )
 from tests.agent.core.script import LONG_AGO, Script
 
@@ -200,6 +203,7 @@ class EnrollmentLife(RuleBasedStateMachine):
         self.present: set[str] = set()
         self.ended: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
+        self.refused: set[tuple[str, MessageKind, RefusalReason]] = set()
         self.percent: dict[str, int] = {}
         self.gate = Gate.LOCKED
         self.excuse: Choice | None = None
@@ -296,6 +300,9 @@ class EnrollmentLife(RuleBasedStateMachine):
                 self.ended[attempt] += 1
             case report.CommandAnswered(command=command):
                 self.answered[command] += 1
+            case report.MessageRefused(message=message, reason=reason):
+                assert (attempt, message, reason) not in self.refused, "it was told twice"
+                self.refused.add((attempt, message, reason))
             case report.ChoiceMade(choice=choice):
                 self._choice_was_allowed(choice)
             case report.ItemChanged(item=item, state=ItemState.NOT_STARTED):
@@ -533,9 +540,22 @@ class EnrollmentLife(RuleBasedStateMachine):
     @precondition(lambda self: self.commands)
     @rule(data=st.data())
     def a_command_comes_again(self, data: st.DataObject) -> None:
-        command = data.draw(st.sampled_from(self.commands))
-        assert not self.feed(CommandReceived(command=command))
+        """It is not executed again; one of another attempt that has expired is somebody's replay."""
+        command, expired = data.draw(st.sampled_from(self.commands)), data.draw(st.booleans())
+        effects = self.feed(CommandReceived(command=command, expired=expired))
         assert self.machine.refusal is not None
+        assert [type(e) for e in effects] in ([], [do.Report])
+        assert not effects or (expired and command.attempt != self.machine.attempt)
+
+    @rule(message=st.sampled_from(MessageKind), reason=st.sampled_from(RefusalReason))
+    def a_forgery(self, message: MessageKind, reason: RefusalReason) -> None:
+        """Reported once, and nothing else comes of it."""
+        self._catch_up(self.script.now_ms)
+        before = self.progress
+        effects = self.feed(MessageRefused(message=message, reason=reason))
+        assert [type(e) for e in effects] in ([], [do.Report])
+        assert bool(effects) == (self.machine.refusal is None)
+        assert _but_for_time(self.progress) == _but_for_time(before)
 
     # What holds at every moment.
 

@@ -193,7 +193,7 @@ def test_a_failure_of_an_item_names_it_to_the_person_and_to_the_engineer(
 
 
 def test_an_assignment_that_is_missing_or_of_no_use_ends_with_a_reason() -> None:
-    missing = outcomes.no_assignment(60)
+    missing = outcomes.no_assignment(60, ())
     assert (missing.kind, missing.code) == (FailureKind.NO_ASSIGNMENT, "0x800705B4")
     assert missing.engineer == "no assignment within 60 minutes"
     useless = outcomes.bad_assignment("x" * 5_000)

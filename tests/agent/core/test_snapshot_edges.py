@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from operator import is_
-
 import pytest
 
 from agent.core import effects as do
-from agent.core.enrollment import Enrollment
 from agent.core.events import (
     CommandReceived,
     EmergencyExitUsed,
@@ -17,11 +13,10 @@ from agent.core.events import (
     StepMoved,
     StepResult,
 )
-from agent.core.snapshot import STANDARD_MESSAGE, progress_of
+from agent.core.snapshot import STANDARD_MESSAGE
 from agent.wire import events as report
 from agent.wire.assignment import AssignedItem, PersonScreens
-from agent.wire.codec import StatusEncoder, decode
-from agent.wire.messages import RefreshAssignment, Status
+from agent.wire.messages import RefreshAssignment
 from agent.wire.profile import AccountSetupSettings, DeviceSetupSettings, ErrorHandling
 from agent.wire.progress import Progress, RowProgress
 from agent.wire.vocabulary import (
@@ -40,7 +35,6 @@ from agent.wire.vocabulary import (
     Stage,
     Variant,
 )
-from benchmarks.recordings import record_all
 from tests.agent.core.script import LENIENT, MINUTE_MS, Script, fails_with, hangs
 
 MANUAL = EnrollmentType.WINDOWS_MANUAL
@@ -344,26 +338,3 @@ def test_what_failed_and_what_was_not_even_attempted_read_differently() -> None:
     assert activities["needs"][0] is ItemState.CANCELLED
     stopped = Script(MANUAL, items=items).behave("once", fails_with(1603)).begin().assign().play()
     assert stopped.item("once").activity == "Failed"
-
-
-def test_a_snapshot_that_takes_over_what_is_as_it_was_says_what_a_fresh_one_does() -> None:
-    """At every input of ten recorded attempts, happy and rough; and so does the status that is written of it."""
-    taken_over = 0
-    for recording in record_all():
-        machine, encoder, last = Enrollment(), StatusEncoder(), None
-        for event, at_ms in recording.inputs:
-            machine.handle(event, at_ms)
-            attempt = machine._turn.attempt
-            progress = machine.progress
-            assert progress == progress_of(attempt, machine.handled_ms)
-            status = Status(
-                device="PC-1",
-                stream="s",
-                session=1,
-                device_time=datetime(2026, 11, 21, tzinfo=UTC),
-                progress=progress,
-            )
-            assert decode(Status, encoder.encode(status)) == status
-            taken_over += last is not None and any(map(is_, last.phases, progress.phases))
-            last = progress
-    assert taken_over

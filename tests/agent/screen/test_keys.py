@@ -273,3 +273,15 @@ async def test_the_hint_of_the_emergency_exit_is_there_beside_choices_too() -> N
         await settled(pilot)
         assert "Ctrl+E emergency exit" in hint_text(app)
         assert "Tab choose" in hint_text(app)
+
+
+async def test_the_hint_of_enter_says_what_enter_does() -> None:
+    """With an open gate it closes the page, until something to press is chosen."""
+    app, _ = page(examples.account_setup(gate=Gate.RELEASED, prompt=examples.TERMS))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert "Enter close" in hint_text(app)
+        await pilot.press("tab")
+        await settled(pilot)
+        assert "q close" in hint_text(app)
+        assert "Enter confirm" in hint_text(app)

@@ -180,6 +180,15 @@ def test_a_watcher_is_told_how_current_the_page_is() -> None:
     assert "may be old" in text_of(reporting_line(lost, 80, watching=True))
 
 
+@pytest.mark.parametrize(("waiting", "said"), [(0, "every report has arrived"), (1, "are kept")])
+def test_an_attempt_that_is_over_signs_off_once_its_reports_are_through(
+    waiting: int, said: str
+) -> None:
+    off = Reporting(connected=False, broker="mqtt://x:1883", unacknowledged=waiting)
+    assert said in text_of(reporting_line(off, 80, UTC, over=True))
+    assert "are kept" in text_of(reporting_line(off, 80, UTC))
+
+
 def test_a_row_reads_as_its_count() -> None:
     page = plain_page(examples.windows())
     assert "2 of 5 installed" in page

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from agent.wire.assignment import Assignment
+from agent.wire.base import Timestamp
 from agent.wire.codec import (
     PAYLOAD_BYTES_MAX,
     JsonCodec,
     PayloadRefused,
-    StatusEncoder,
+    canonical,
     decode,
     digest,
     encode,
+    encode_ack,
     encode_event,
     encode_status,
+    encode_status_text,
     json_schemas,
+    report_text,
+    time_text,
 )
 from agent.wire.events import Event, Report
 from agent.wire.identity import Identity
@@ -77,6 +83,15 @@ def test_an_event_around_a_report_at_hand_is_the_same_event(event: Event) -> Non
     assert written == encode(event)
 
 
+@patient
+@given(messages(Ack))
+def test_an_acknowledgement_written_by_hand_is_the_same_acknowledgement(told: Ack) -> None:
+    written = encode_ack(
+        told.device, told.store, told.term, told.stream, told.stored_seq, told.digest
+    )
+    assert written == encode(told)
+
+
 def test_an_event_that_is_too_large_is_refused() -> None:
     with pytest.raises(PayloadRefused, match="a Event of") as caught:
         encode_event("D", "s", 1, 1, None, 1, json.dumps("x" * PAYLOAD_BYTES_MAX))
@@ -84,12 +99,39 @@ def test_an_event_that_is_too_large_is_refused() -> None:
 
 
 @patient
-@given(st.lists(messages(Status), min_size=1, max_size=3))
-def test_a_status_says_the_same_whatever_was_written_before_it(statuses: list[Status]) -> None:
-    """Also where rows of one name say something else than before."""
-    encoder = StatusEncoder()
-    for status in [*statuses, *statuses]:
-        assert json.loads(encoder.encode(status)) == json.loads(encode_status(status))
+@given(messages(Status))
+def test_a_status_around_a_snapshot_at_hand_is_the_same_status(status: Status) -> None:
+    written = encode_status_text(
+        status.device,
+        status.stream,
+        status.session,
+        time_text(status.device_time),
+        status.progress.model_dump_json(exclude_none=True),
+    )
+    assert (written or encode_status(status)) == encode_status(status)
+
+
+def test_a_status_that_is_too_large_is_not_written_around_its_snapshot() -> None:
+    too_large = json.dumps("x" * PAYLOAD_BYTES_MAX)
+    assert encode_status_text("D", "s", 1, "2026-11-21T00:00:00Z", too_large) is None
+
+
+@patient
+@given(messages(Report))
+def test_a_report_is_written_as_its_model_is(report: Report) -> None:
+    """Also when what it tells was written before, and when another report tells the same."""
+    other = report.model_copy(update={"attempt_ms": report.attempt_ms + 1})
+    for told in (report, report, other):
+        assert report_text(told) == told.model_dump_json(exclude_none=True)
+        assert json.loads(canonical(told)) == told.model_dump(mode="json")
+        assert canonical(told) == json.dumps(
+            told.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
+        )
+
+
+@given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
+def test_a_moment_is_written_as_every_model_writes_it(at: datetime) -> None:
+    assert time_text(at) == TypeAdapter(Timestamp).dump_json(at).decode()[1:-1]
 
 
 @each_model

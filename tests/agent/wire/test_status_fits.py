@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from agent.wire.assignment import ITEMS_MAX, AssignedItem
-from agent.wire.codec import PAYLOAD_BYTES_MAX, StatusEncoder, decode, encode_status
+from agent.wire.codec import PAYLOAD_BYTES_MAX, decode, encode_status
 from agent.wire.messages import Status
-from agent.wire.progress import Progress, RowProgress
+from agent.wire.progress import Progress
 from agent.wire.vocabulary import EnrollmentType, ItemState
 from tests.agent.core.script import LONG_AGO, Script, fails_with
 
@@ -43,34 +41,10 @@ def test_the_largest_snapshot_fits_and_says_what_it_left_out(
     payload = encode_status(status(whole))
     sent = decode(Status, payload).progress
     assert len(payload) <= PAYLOAD_BYTES_MAX
-    assert StatusEncoder().encode(status(whole)) == payload
     assert sent.items_left_out == len(whole.items()) - len(sent.items())
     assert [(r.done, r.total) for p in sent.phases for r in p.rows] == [
         (r.done, r.total) for p in whole.phases for r in p.rows
     ]
-
-
-def test_only_the_row_that_changed_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    original = RowProgress.model_dump_json
-
-    def dumped(row: RowProgress, **how: Any) -> str:
-        written.append(row.id)
-        return original(row, **how)
-
-    monkeypatch.setattr(RowProgress, "model_dump_json", dumped)
-    encoder, before = StatusEncoder(), crowded(3, "App")
-    first = encoder.encode(status(before))
-    rows = len(written)
-    assert rows == sum(len(phase.rows) for phase in before.phases)
-    *others, last = before.phases
-    changed = last.rows[-1].model_copy(update={"title": "Another"})
-    phases = (*others, last.model_copy(update={"rows": (*last.rows[:-1], changed)}))
-    after = before.model_copy(update={"phases": phases})
-    second = encoder.encode(status(after))
-    assert written[rows:] == [changed.id]
-    assert decode(Status, first).progress == before
-    assert decode(Status, second).progress == after
 
 
 def test_what_failed_is_kept_and_what_is_done_goes_first() -> None:

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,10 +39,13 @@ from agent.core.link import TRANSITIONS, Link, LinkState
 from agent.core.outbox import AckArrived, DropReport, Outbox, OutboxState, SendReport
 from agent.core.outcomes import Outcome, Verdict
 from agent.core.pace import Pace
+from agent.core.reading import Reader
 from agent.core.state import Attempt, ItemRun
 from agent.core.turn import Turn
 from agent.wire.events import AgentRestarted, ItemChanged
-from agent.wire.vocabulary import Gate, GateCause, ItemState, Phase
+from agent.wire.messages import Command, Signed
+from agent.wire.topics import Channel
+from agent.wire.vocabulary import Gate, GateCause, ItemState, MessageKind, Phase, RefusalReason
 from collector import admission, intake, precedence
 from collector.intake import Accepted, Duplicate, Gap, Readable, StreamRow
 from simulator.verify import shell
@@ -347,6 +351,48 @@ def restart_goes_unnoticed() -> AbstractContextManager[Any]:
         self._turn.report(AgentRestarted(planned=event.planned))
 
     return in_table(Restarted, restarted)
+
+
+@mutant("machine", "a refused message is reported again after every restart")
+def refused_told_again() -> AbstractContextManager[Any]:
+    original = Enrollment._tell_refused
+
+    def tell(self: Enrollment, message: MessageKind, reason: RefusalReason) -> bool:
+        self._turn.attempt.refused.clear()
+        return original(self, message, reason)
+
+    return patch.object(Enrollment, "_tell_refused", tell)
+
+
+# --- reading: what an incoming message is worth --------------------------------------------------
+
+
+@mutant("reading", "a signature is not looked at")
+def signatures_not_checked() -> AbstractContextManager[Any]:
+    def opened(_: Reader, __: Channel, payload: bytes) -> bytes:
+        return urlsafe_b64decode(Signed.model_validate_json(payload).payload)
+
+    return patch.object(Reader, "_opened", opened)
+
+
+@mutant("reading", "what is signed for one device is taken by another")
+def devices_not_compared() -> AbstractContextManager[Any]:
+    original = Reader._command
+
+    def command(self: Reader, payload: bytes, topic_id: str, wall_ms: int) -> CommandReceived:
+        content = Command.model_validate_json(self._opened(Channel.COMMAND, payload))
+        name, self._device = self._device, content.device
+        try:
+            return original(self, payload, topic_id, wall_ms)
+        finally:
+            self._device = name
+
+    return patch.object(Reader, "_command", command)
+
+
+@mutant("reading", "a forgery is refused and nobody is told")
+def forgery_not_told() -> AbstractContextManager[Any]:
+    return patch.object(Reader, "_judged", lambda self, refusal, topic, attempt: refusal)
 
 
 # --- the journal: what the shell restores and commits --------------------------------------------

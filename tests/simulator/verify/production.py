@@ -7,7 +7,6 @@ its shell can be said of the driver, and the two can be compared.
 from __future__ import annotations
 
 import asyncio
-import base64
 import selectors
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -34,14 +33,11 @@ from agent.runtime.ports import (
     TransportLost,
     Will,
 )
-from agent.wire.codec import SIGNED_MODELS, encode
 from agent.wire.events import Report
-from agent.wire.messages import Signed
-from agent.wire.progress import Progress
-from agent.wire.topics import DeviceTopic, device_filters, parse
+from agent.wire.topics import device_filters
 from simulator.verify import broker as brokers
 from simulator.verify import device as devices
-from simulator.verify import run
+from simulator.verify import run, seal
 from simulator.verify.disk import DiskFull, Kept
 from simulator.verify.plan import TENANT, WorldPlan
 from simulator.verify.run import Simulation, Verdict
@@ -152,10 +148,10 @@ class HeardPublications(Publications):
         _watch().published(self._device, send.seq, send.report)
         return super().report(send)
 
-    def status(self, progress: Progress, wall_ms: int) -> Publication:
+    def status(self, passed_ms: int, wall_ms: int) -> Publication:
         """See `Publications.status`."""
-        _watch().status(self._device, progress)
-        return super().status(progress, wall_ms)
+        _watch().status(self._device, self._machine.progress_after(passed_ms))
+        return super().status(passed_ms, wall_ms)
 
 
 def _watch() -> Watch:
@@ -193,7 +189,7 @@ class ProductionAgent:
             self.endpoint,
             LoopJournal(self),
             self.clock,
-            Unsigned(),
+            LoopVerifier(),
             LoopTransport(self),
             archive=LoopArchive(self),
             steady=lambda: world.now_ms + steady_offset_ms,
@@ -390,20 +386,11 @@ class LoopArchive:
         return f"simulated:{report.at_ms}.zip"
 
 
-class Unsigned:
-    """Opens what `_signed` closes: signatures are tested elsewhere."""
+class LoopVerifier:
+    """The world's own signatures."""
 
     def verify(self, compact: str, typ: str) -> bytes:
-        _, payload, _ = compact.split(".")
-        return base64.urlsafe_b64decode(payload)
-
-
-def _signed(topic: str, payload: bytes) -> bytes:
-    where = parse(topic)
-    if not payload or not isinstance(where, DeviceTopic) or where.channel not in SIGNED_MODELS:
-        return payload
-    inside = base64.urlsafe_b64encode(payload + b" " * (-len(payload) % 3)).decode()
-    return encode(Signed(protected="p", payload=inside, signature="s"))
+        return seal.verify(compact, typ)
 
 
 class LoopTransport:
@@ -443,24 +430,30 @@ class LoopSession:
     async def subscribe(self, filters: Sequence[str]) -> None:
         assert tuple(filters) == self.connection.filters, "a session asks for its device's topics"
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self._agent.alive()
-        if self._is_lost.done():
-            raise TransportLost(str(self._is_lost.exception()))
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
         sent: asyncio.Future[None] = self._agent.world.loop.create_future()
-        self._agent.broker.publish(
-            self.connection,
-            topic,
-            payload,
-            retain=retain,
-            acknowledged=lambda: _settle(sent),
-        )
-        await asyncio.wait({sent, self._is_lost}, return_when=asyncio.FIRST_COMPLETED)
-        if not sent.done():
-            raise TransportLost(str(self._is_lost.exception()))
+        if self._agent.is_dead:
+            return sent
+
+        def lost(end: asyncio.Future[None]) -> None:
+            if not end.cancelled() and not sent.done():
+                sent.set_exception(TransportLost(str(end.exception())))
+
+        self._is_lost.add_done_callback(lost)
+        if not self._is_lost.done():
+            self._agent.broker.publish(
+                self.connection,
+                topic,
+                payload,
+                retain=retain,
+                acknowledged=lambda: _settle(sent),
+            )
+        return sent
 
     async def messages(self) -> AsyncIterator[Incoming]:
+        agent = self._agent
         while (incoming := await self._arrived.get()) is not None:
+            _watch().heard(agent.device, agent.running_ms, incoming.topic, incoming.payload)
             yield incoming
         raise TransportLost(str(self._is_lost.exception()))
 
@@ -495,7 +488,7 @@ class LoopSession:
 
     def received(self, topic: str, payload: bytes) -> None:
         if not self.is_over:
-            self._arrived.put_nowait(Incoming(topic, _signed(topic, payload), retained=False))
+            self._arrived.put_nowait(Incoming(topic, payload, retained=False))
 
 
 def _settle(future: asyncio.Future[None]) -> None:
