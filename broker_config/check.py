@@ -19,6 +19,7 @@ from broker_config.readiness import connect_packet
 SUBSCRIPTIONS_MANY = 10_000
 SUBSCRIPTIONS_A_PACKET = 100
 SHARED_REPORTS = 8
+TOPICS_NAMED = 3
 WELCOME = b"\x20\x02\x00\x00"
 """CONNACK of MQTT 3.1.1, section 3.2, without an error."""
 INBOUND = (Channel.ASSIGNMENT, Channel.ACK, Channel.COMMAND)
@@ -35,12 +36,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule, whether the broker keeps it, and what was seen."""
+    """One rule, whether the broker keeps it, what was seen, and what to do about it."""
 
     rule: str
     promise: str
     verdict: Verdict
-    seen: str
+    seen: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,14 @@ async def check(cast: Cast, report: Callable[[Finding], None]) -> list[Finding]:
     for name, promise, remedy in DOORS:
         stranger = cast.strangers.get(name)
         found.append(
-            Finding(name, promise, Verdict.NOT_CHECKED, NEEDS_DIRECTORY)
+            Finding(name, promise, Verdict.NOT_CHECKED, _why_nobody_knocks(cast))
             if stranger is None
             else await _found(name, promise, remedy, _gets_in(stranger))
         )
         report(found[-1])
     if not cast.first.address.is_tls:
-        seen = "it was reached without encryption: listen with TLS only"
-        found.append(Finding("encrypted", ENCRYPTED, Verdict.FAIL, seen))
+        seen = "it was reached without encryption"
+        found.append(Finding("encrypted", ENCRYPTED, Verdict.FAIL, seen, "listen with TLS only"))
         report(found[-1])
     try:
         for rule in RULES:
@@ -84,37 +86,42 @@ async def _found(name: str, promise: str, remedy: str, trial: Awaitable[str | No
         seen = f"could not be tried: {str(error) or type(error).__name__}"
         return Finding(name, promise, Verdict.NOT_CHECKED, seen)
     if broken is None:
-        return Finding(name, promise, Verdict.PASS, "")
-    return Finding(name, promise, Verdict.FAIL, f"{broken}; {remedy}")
+        return Finding(name, promise, Verdict.PASS)
+    return Finding(name, promise, Verdict.FAIL, broken, remedy)
+
+
+def _why_nobody_knocks(cast: Cast) -> str:
+    return NEEDS_DIRECTORY if cast.first.address.is_tls else NO_TLS
 
 
 ENCRYPTED = "what travels can't be read on the way"
-NEEDS_DIRECTORY = "needs a certificate of that kind; give --dir"
+NEEDS_DIRECTORY = "needs a certificate of that kind, which only --dir can make"
+NO_TLS = "the address that was given has no TLS; give the one that devices use"
 DOORS = (
     (
         "no-account",
         "nobody gets in without an account",
-        "set `allow_anonymous false` and `require_certificate true`",
+        "let in only who has a certificate (Mosquitto: `require_certificate true`; EMQX: `fail_if_no_peer_cert = true`)",
     ),
     (
         "plain-text",
         "the port for TLS answers nothing else",
-        "set `certfile` and `keyfile` for the listener",
+        "give the listener a certificate (`certfile` and `keyfile`)",
     ),
     (
         "other-authority",
         "a certificate that somebody else signed is refused",
-        "set `cafile` to the devices' authority alone",
+        "trust the devices' authority alone (Mosquitto: `cafile`; EMQX: `cacertfile`)",
     ),
     (
         "expired",
         "a certificate that has expired is refused",
-        "set `require_certificate true`, and look at the broker's clock",
+        "let the broker verify certificates, and look at its clock",
     ),
     (
         "revoked",
         "a certificate that was revoked is refused",
-        "set `crlfile`, and let the broker read it anew (SIGHUP)",
+        "give the broker the revocation list (Mosquitto: `crlfile`), and let it read that anew (SIGHUP)",
     ),
 )
 
@@ -146,7 +153,7 @@ async def _own(cast: Cast) -> str | None:
         for name in wanted:
             await device.publish(name, b"{}", qos=1)
         missing = [name for name in wanted if not await seen.has(name)]
-    return f"never arrived: {', '.join(missing)}" if missing else None
+    return f"never arrived: {_named(missing)}" if missing else None
 
 
 async def _write_other(cast: Cast) -> str | None:
@@ -176,7 +183,7 @@ async def _writes(cast: Cast, forbidden: Sequence[str]) -> str | None:
         if not await seen.has(fence):
             return "what it may publish did not arrive either"
         got = [name for name in forbidden if name in seen.topics]
-    return f"arrived: {', '.join(got)}" if got else None
+    return f"arrived: {_named(got)}" if got else None
 
 
 async def _will(cast: Cast) -> str | None:
@@ -218,8 +225,8 @@ async def _reads(cast: Cast, wanted: Sequence[str], said: Sequence[str]) -> str 
             await collector.publish(fence, b"{}", qos=1)
             if not await seen.has(fence):
                 return "what it may read did not arrive either"
-    got = sorted(name for name in seen.topics if f"/{cast.first.name}/" in name)
-    return f"it heard {', '.join(got)}" if got else None
+    got = sorted({name for name in seen.topics if f"/{cast.first.name}/" in name})
+    return f"it heard {_named(got)}" if got else None
 
 
 async def _read_system(cast: Cast) -> str | None:
@@ -255,15 +262,22 @@ async def _shared(cast: Cast) -> str | None:
 
 
 async def _take_over(cast: Cast) -> str | None:
-    async with cast.first.connected() as first:
-        with suppress(aiomqtt.MqttError):
-            async with cast.second.connected(client_id=cast.first.name):
-                pass
-        try:
-            await first.publish(_topic(cast, cast.first, Channel.EVENT), b"{}", qos=1)
-        except aiomqtt.MqttError:
-            return "the other device's connection ended"
-    return None
+    """Whether the other device is thrown out, or goes on and no longer gets what is sent to it."""
+    own = _topic(cast, cast.first, Channel.ACK)
+    async with cast.collector.connected() as collector, cast.first.connected() as first:
+        seen = _Seen(first, payload=b"{}")
+        await first.subscribe(own, qos=1)
+        async with seen.listening():
+            with suppress(aiomqtt.MqttError):
+                async with cast.second.connected(client_id=cast.first.name):
+                    pass
+            try:
+                await first.publish(_topic(cast, cast.first, Channel.EVENT), b"{}", qos=1)
+            except aiomqtt.MqttError:
+                return "the other device's connection ended"
+            await collector.publish(own, b"{}", qos=1)
+            heard = await seen.has(own)
+    return None if heard else "the other device no longer gets what is sent to it"
 
 
 async def _oversized(cast: Cast) -> str | None:
@@ -301,13 +315,13 @@ RULES = (
     Rule(
         "own",
         "what a device may publish arrives",
-        "compare the access rules with those that `esp-broker init` writes",
+        "compare the access rules with those that `esp-broker init` writes, or `esp-broker emqx` prints",
         _own,
     ),
     Rule(
         "write-other",
         "a device publishes nothing for another one",
-        "bind topics to the user name (`%u`)",
+        "bind topics to the user name (Mosquitto: `%u`; EMQX: `${username}`)",
         _write_other,
     ),
     Rule(
@@ -325,7 +339,7 @@ RULES = (
     Rule(
         "read-other",
         "a device reads nothing of another one, by no wildcard",
-        "allow no `#` and bind topics to the user name (`%u`)",
+        "allow no `#`, and bind topics to the user name (Mosquitto: `%u`; EMQX: `${username}`)",
         _read_other,
     ),
     Rule("read-system", "a device learns nothing of the broker", "allow no `$SYS/#`", _read_system),
@@ -338,19 +352,19 @@ RULES = (
     Rule(
         "take-over",
         "nobody ends another's connection with its client id",
-        "set `use_username_as_clientid true`, or compare client id and user name",
+        "make the user name the client id (Mosquitto: `use_username_as_clientid true`; EMQX: `peer_cert_as_clientid = cn`)",
         _take_over,
     ),
     Rule(
         "oversized",
         "a packet over the limit is refused",
-        "set `max_packet_size`",
+        "limit the size of packets (`max_packet_size`)",
         _oversized,
     ),
     Rule(
         "many-subscriptions",
         "a client with thousands of subscriptions is cut off",
-        "run the broker by `esp-broker run`, or set its limit of subscriptions",
+        "limit them (Mosquitto: start it by `esp-broker run`; EMQX: `max_subscriptions`)",
         _many_subscriptions,
     ),
 )
@@ -416,6 +430,12 @@ async def _clear(cast: Cast) -> None:
 async def _ended(client: aiomqtt.Client) -> None:
     async for _ in client.messages:
         pass
+
+
+def _named(topics: Sequence[str]) -> str:
+    """The first few of them."""
+    more = len(topics) - TOPICS_NAMED
+    return ", ".join(topics[:TOPICS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _cut(client: aiomqtt.Client) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.help_page import CONTEXT_SETTINGS, PlainHelp
 from broker_config import deployment
 from broker_config.deployment import Deployment
 from broker_config.files import check_private
@@ -41,11 +42,13 @@ Directory = Annotated[
 app = typer.Typer(
     name="esp-broker",
     help="The MQTT broker between devices and collector: configuration, identities, and a broker to start with.",
+    epilog="Exit codes: 0 done or stopped by a signal, 1 `check` found a broken rule, 2 a mistake that you can put right.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=PlainHelp,
+    context_settings=CONTEXT_SETTINGS,
 )
 
 
@@ -62,7 +65,7 @@ def _program(
         typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Exit codes: 0 done or stopped by a signal, 2 something that you can put right, said in one sentence."""
+    """The MQTT broker between devices and collector."""
 
 
 @app.command()
@@ -114,7 +117,7 @@ def init(
     Examples:
       esp-broker init /srv/esp/broker --host mqtt.contoso.com --tenant contoso
       esp-broker init /srv/esp/broker --renew
-      esp-broker init ./broker --development --port 1884
+      esp-broker init ./esp/broker --development --port 1884
     """
     asked = {
         "port": port,
@@ -169,7 +172,7 @@ def run(
 
     \b
     Examples:
-      esp-broker run /srv/esp-broker
+      esp-broker run /srv/esp/broker
       esp-broker run --port 0
       esp-broker run --embedded --port 1884
     """
@@ -242,7 +245,9 @@ def contract(
 ) -> None:
     """The topics and messages as an AsyncAPI 3 document, for clients in other languages.
 
-    Example: esp-broker contract --out docs/asyncapi
+    \b
+    Example:
+      esp-broker contract --out docs/asyncapi
     """
     from broker_config.contract import DOCUMENT, asyncapi
 
@@ -267,7 +272,9 @@ def emqx(
 ) -> None:
     """The access rules as EMQX's acl.conf; docs/examples/emqx.conf is the rest of its configuration.
 
-    Example: esp-broker emqx --tenant contoso
+    \b
+    Example:
+      esp-broker emqx --tenant contoso
     """
     from broker_config.emqx import emqx_acl
 
@@ -317,8 +324,11 @@ def check_command(
     from broker_config.personas import cast_of
 
     def say(finding: Finding) -> None:
-        seen = f": {finding.seen}" if finding.seen else ""
-        typer.echo(f"{finding.verdict:<12} {finding.rule:<18} {finding.promise}{seen}")
+        typer.echo(f"{finding.verdict:<12} {finding.rule:<19}{finding.promise}")
+        seen = "why" if finding.verdict is Verdict.NOT_CHECKED else "seen"
+        for word, sentence in ((seen, finding.seen), ("do", finding.remedy)):
+            if sentence:
+                typer.echo(f"{'':<13}{word:>6}: {sentence}")
 
     with _problems_said():
         if url is None:

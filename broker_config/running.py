@@ -25,6 +25,7 @@ from broker_config.watchman import Watchman
 
 READY_S = 10.0
 GOODBYE_S = 10.0
+ASK_AGAIN_S = 0.5
 RELOAD_CHECK_S = 0.1
 """Short, because whoever revokes a stolen device wants it to hold now."""
 LINES_KEPT = 20
@@ -204,15 +205,20 @@ def _say(said: deque[str], line: str) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), GOODBYE_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    """Let it save what it keeps, and end it if it does not.
+
+    It is asked again and again: Mosquitto forgets a signal that comes right after it said that it runs.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_S):
+            while process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), ASK_AGAIN_S)
+            return
+    process.kill()
+    await process.wait()
 
 
 async def _cancel(*tasks: asyncio.Task[object]) -> None:

@@ -215,7 +215,8 @@ def test_check_lists_what_is_wrong_with_an_open_broker(tmp_path: Path, mosquitto
         "oversized",
         "many-subscriptions",
     ]
-    assert all(rule["seen"] for rule in found["rules"] if rule["verdict"] == "FAIL")
+    failed = [rule for rule in found["rules"] if rule["verdict"] == "FAIL"]
+    assert all(rule["seen"] and rule["remedy"] for rule in failed)
 
 
 def test_check_needs_somebody_to_answer() -> None:

@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
+from broker_config import running
 from broker_config.deployment import init
 from tests.broker_config.brokers import (
     Account,
@@ -214,3 +216,28 @@ def test_the_log_stays_quiet(start_broker: StartBroker) -> None:
             client.sendall(data)
     assert broker.stop() == 0
     assert broker.log.read_text() == ""
+
+
+FORGETFUL = """
+import signal, sys
+heard = []
+def hear(*_):
+    heard.append(True)
+    if len(heard) == 2:
+        sys.exit(0)
+signal.signal(signal.SIGTERM, hear)
+print("running", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+async def test_a_broker_that_forgets_a_signal_is_asked_again_before_it_is_killed() -> None:
+    """Mosquitto 2.0 forgets one that comes right after its word that it runs, and what it keeps would be lost."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FORGETFUL, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    await running._end(process)
+    assert process.returncode == 0
