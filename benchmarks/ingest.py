@@ -17,6 +17,7 @@ PostgreSQL. When all is acknowledged, the store is compared with what was sent, 
   acknowledgement; `ack_from_sent_ms`: from sending it, for devices whose window was full
 - `waited_for_window`: reports that were due while their device's window was full
 - `collector`: `cpu_us_per_report`, `cores` (CPU seconds a second), `memory_mib` (its peak); `broker`, `load`: the same
+- `server`: the same of PostgreSQL with all its processes; none for SQLite, which is part of the collector
 - `commits`, `reports_per_commit`: how the collector grouped them
 - `ratios`: `collector_to_load`: CPU of the collector to that of the load, which is a yardstick of this machine
 """
@@ -56,14 +57,29 @@ class Used:
 
 
 def used(pid: int) -> Used:
-    """CPU time of a process and of the children that it has waited for, and its peak of memory."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """CPU time of a process, and its peak of memory."""
     status = Path(f"/proc/{pid}/status").read_text()
     peak = re.search(r"VmHWM:\s+(\d+)", status)
     return Used(
-        cpu_s=sum(int(ticks) for ticks in fields[11:13]) / TICKS,
+        cpu_s=sum(_ticks(pid)[:2]) / TICKS,
         memory_mib=int(peak[1]) / 1024 if peak else 0.0,
     )
+
+
+def used_by_all(pid: int) -> float:
+    """CPU seconds of a process and its children, of those that are over as well."""
+    living = [int(child) for child in _children(pid)]
+    return (sum(_ticks(pid)) + sum(sum(_ticks(child)[:2]) for child in living)) / TICKS
+
+
+def _ticks(pid: int) -> list[int]:
+    """Of a process: in its own code and in the system's, then both of its children that are over."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [int(ticks) for ticks in fields[11:15]]
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +110,13 @@ def program(log: Path, *arguments: str) -> Iterator[Running]:
         process.stdout.close()
 
 
-def measure(plan: Plan, database: str | None, folder: Path) -> dict[str, Any]:
-    """One run from an empty store to the comparison; `database` None takes SQLite in the folder."""
+def measure(
+    plan: Plan, database: str | None, folder: Path, server: int | None = None
+) -> dict[str, Any]:
+    """One run from an empty store to the comparison; `database` None takes SQLite in the folder.
+
+    `server` is the process of the database's server, whose children belong to it.
+    """
     url = database or f"sqlite:///{folder / 'collector' / 'store.sqlite'}"
     with ExitStack() as stack:
         broker = stack.enter_context(
@@ -114,7 +135,9 @@ def measure(plan: Plan, database: str | None, folder: Path) -> dict[str, Any]:
         broker_pid = _mosquitto(broker.process.pid)
         port = int(broker.url.rpartition(":")[2])
         before = {pid: used(pid) for pid in (collector.process.pid, broker_pid)}
+        server_s = 0.0 if server is None else used_by_all(server)
         load = _send(plan, port)
+        server_s = 0.0 if server is None else used_by_all(server) - server_s
         after = {pid: used(pid) for pid in before}
         commits = _commits(collector.url, folder / "collector" / "token")
         spent = {pid: after[pid].cpu_s - before[pid].cpu_s for pid in before}
@@ -135,6 +158,7 @@ def measure(plan: Plan, database: str | None, folder: Path) -> dict[str, Any]:
         | {"memory_mib": round(after[collector.process.pid].memory_mib, 1)},
         "broker": _costs(spent[broker_pid], reports, load["seconds"]),
         "load": _costs(load["load_cpu_seconds"], reports, load["seconds"]),
+        "server": None if server is None else _costs(server_s, reports, load["seconds"]),
         "commits": commits,
         "reports_per_commit": round(found["stored"] / max(1, commits), 1),
         "ratios": {
@@ -190,7 +214,7 @@ def _costs(cpu_s: float, reports: int, seconds: float) -> dict[str, float]:
 
 def _mosquitto(pid: int) -> int:
     """The broker itself, which `esp-broker run` started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = _children(pid)
     return int(children[0]) if children else pid
 
 
@@ -237,16 +261,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esp-ingest-")))
-        database = None
+        database = server = None
         if options.database == "postgresql":
             found = binaries()
             if found is None:
                 raise SystemExit(REASON)
-            database = stack.enter_context(running_server(found, "shared_buffers=256MB")).fresh()
+            running = stack.enter_context(running_server(found, "shared_buffers=256MB"))
+            database, server = running.fresh(), running.process.pid
         if options.clients:
             figures = compare_clients(plan, folder)
         else:
-            figures = measure(plan, database, folder)
+            figures = measure(plan, database, folder, server)
     print(json.dumps(figures, indent=None if options.json else 1))
     if figures.get("lost") or figures.get("stored_twice"):
         raise SystemExit(1)

@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, delete, insert, select
-from sqlalchemy.schema import Table
+from sqlalchemy import Connection, Row, delete, select
 
-from agent.wire.assignment import Admitted, Refused
-from agent.wire.codec import JsonCodec
+from agent.wire.assignment import Refused
 from agent.wire.events import AttemptStarted
 from agent.wire.profile import EspProfile
-from agent.wire.vocabulary import SUCCESS_STATES, EnrollmentType
-from collector.admission import AdmissionRules, Standing, decide
+from agent.wire.vocabulary import EnrollmentType
+from collector.admission import decide
+from collector.applicants import (
+    beginning_of,
+    catalogue_of,
+    choice_of,
+    known_of,
+    latest_attempt,
+    lock_users,
+    offered_to,
+    open_applicants,
+    policy_of,
+    standing_of,
+)
+from collector.decisions import Assigned, newest_decision, newest_decisions, store_decision
 from collector.files import ContentRefused
 from collector.pages.explanation import Case, Given, Question
 from collector.profiles.book import next_priority, save_profile, stored_profiles
-from collector.profiles.choice import Choice, StoredProfile, choose, offer
+from collector.profiles.choice import StoredProfile
 from collector.profiles.fitting import fitted, overflow
 from collector.profiles.setup import Catalogue, ProfileEntry, Registration, Setup, default_entry
 from collector.store import schema
-from collector.store.columns import REPORT_CODEC, user_key
+from collector.store.columns import user_key
 from collector.store.database import Database, upsert
 from collector.store.records import Key
 
-_DECISION: Final[JsonCodec[Admitted | Refused]] = JsonCodec(Admitted | Refused)
-_SUCCESSES: Final = tuple(sorted(state.value for state in SUCCESS_STATES))
 _TEXT: Final[TypeAdapter[str]] = TypeAdapter(str)
 
 
 class ProfileExists(Exception):
     """A profile with this id is there already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """A stored decision on one attempt."""
-
-    version: int
-    device: str
-    attempt: str
-    issued_ms: int
-    decision: Admitted | Refused
-
-
-@dataclass(frozen=True, slots=True)
-class _Policy:
-    """Everything that a decision needs beside the device itself."""
-
-    organization: str
-    rules: AdmissionRules
-    profiles: Sequence[StoredProfile]
 
 
 class Desk:
@@ -150,22 +138,22 @@ class Desk:
         if not attempts:
             return []
         with self._database.writing() as connection:
-            policy = _policy(connection)
-            decided = {key: _assigned(connection, key) for key in attempts}
-            undecided = {
-                key: started
-                for key, assigned in decided.items()
-                if assigned is None and (started := _applicant(connection, key)) is not None
-            }
-            _lock_users(connection, [started.user for started in undecided.values()])
-            for key, started in undecided.items():
-                decided[key] = _admit(connection, policy, key, started, now_ms)
-        return [assigned for assigned in decided.values() if assigned is not None]
+            decided = newest_decisions(connection, attempts)
+            applicants = open_applicants(
+                connection, [key for key in attempts if key not in decided]
+            )
+            if applicants:
+                lock_users(connection, [started.user for started in applicants.values()])
+                # Another collector may have decided while this one waited for the users.
+                decided |= newest_decisions(connection, applicants)
+                undecided = {k: started for k, started in applicants.items() if k not in decided}
+                decided |= _admit_all(connection, undecided, now_ms)
+        return [decided[key] for key in dict.fromkeys(attempts) if key in decided]
 
     def assigned(self, device: str, attempt: str) -> Assigned | None:
         """The newest decision on an attempt; None when there is none."""
         with self._database.reading() as connection:
-            return _assigned(connection, (device, attempt))
+            return newest_decision(connection, (device, attempt))
 
     def explain(self, question: Question) -> Case:
         """Everything that decides on one device now; nothing is stored.
@@ -175,15 +163,16 @@ class Desk:
         """
         device = question.device
         with self._database.reading() as connection:
-            policy = _policy(connection)
-            attempt = _latest_attempt(connection, device)
-            last = None if attempt is None else _started(connection, (device, attempt))
-            given = None if attempt is None else _assigned(connection, (device, attempt))
+            policy = policy_of(connection)
+            attempt = latest_attempt(connection, device)
+            last = None if attempt is None else beginning_of(connection, (device, attempt))
+            given = None if attempt is None else newest_decision(connection, (device, attempt))
             registered = _registration(connection, device)
             facts = question.facts(last, registered)
-            choice = _choice(connection, policy, device, facts)
-            offered = _offered(connection, policy, facts, choice)
-            standing = _standing(connection, device, facts.user)
+            known = known_of(connection, [(device, facts)])
+            choice = choice_of(policy, known, device, facts)
+            offered = offered_to(policy, known, facts, choice)
+            standing = standing_of(connection, known, device, facts.user)
         return Case(
             facts=facts,
             source="attempt" if last else "registration" if registered else "request",
@@ -200,14 +189,15 @@ class Desk:
         A choice that is too large to be sent is not taken: the attempt goes on with what it has.
         """
         with self._database.writing() as connection:
-            current = _assigned(connection, (device, attempt))
-            started = _started(connection, (device, attempt))
+            current = newest_decision(connection, (device, attempt))
+            started = beginning_of(connection, (device, attempt))
             if current is None or started is None or isinstance(current.decision, Refused):
                 return current
-            fresh = _offer(connection, _policy(connection), device, started)
+            policy, known = policy_of(connection), known_of(connection, [(device, started)])
+            fresh = offered_to(policy, known, started, choice_of(policy, known, device, started))
             if fresh == current.decision or overflow(fresh) is not None:
                 return current
-            return _decided(connection, (device, attempt), fresh, now_ms)
+            return store_decision(connection, (device, attempt), fresh, now_ms)
 
 
 def _set(connection: Connection, name: str, value: str) -> None:
@@ -263,9 +253,9 @@ def _registration_of(row: Row[Any]) -> Registration:
 
 def refuse_overflow(connection: Connection, profile: EspProfile) -> None:
     """Raises `ContentRefused` when the profile does not fit into a message with the items of some enrollment type."""
-    organization = _policy(connection).organization
+    organization = policy_of(connection).organization
     for enrollment_type in EnrollmentType:
-        catalogue = _catalogue(connection, enrollment_type)
+        catalogue = catalogue_of(connection, enrollment_type)
         found = overflow(catalogue.largest_offer(organization, profile))
         if found is not None:
             raise ContentRefused(
@@ -280,49 +270,21 @@ def _begin_with_a_profile(connection: Connection) -> None:
         save_profile(connection, default_entry().stored(1))
 
 
-def _policy(connection: Connection) -> _Policy:
-    table = schema.SETTINGS
-    settings = {row.name: row.value for row in connection.execute(select(table))}
-    organization, admission = settings.get("organization"), settings.get("admission")
-    return _Policy(
-        organization=_TEXT.validate_json(organization) if organization else Setup().organization,
-        rules=AdmissionRules.model_validate_json(admission) if admission else AdmissionRules(),
-        profiles=stored_profiles(connection),
-    )
-
-
-def _applicant(connection: Connection, key: Key) -> AttemptStarted | None:
-    started = _started(connection, key)
-    return started if started is not None and _is_open(connection, key) else None
-
-
-def _admit(
-    connection: Connection, policy: _Policy, key: Key, started: AttemptStarted, now_ms: int
-) -> Assigned:
-    # Another collector may have decided while this one waited for the user.
-    known = _assigned(connection, key)
-    if known is not None:
-        return known
-    # Without a limit nobody has to be asked what else the user has.
-    limited = started.user if policy.rules.device_limit is not None else None
-    standing = _standing(connection, key[0], limited)
-    offered = _offer(connection, policy, key[0], started)
-    decision = fitted(decide(started, standing, policy.rules, offered))
-    return _decided(connection, key, decision, now_ms)
-
-
-def _assigned(connection: Connection, key: Key) -> Assigned | None:
-    table = schema.ASSIGNMENTS
-    query = (
-        select(table)
-        .where(table.c.device == key[0], table.c.attempt == key[1])
-        .order_by(table.c.version.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        return None
-    return Assigned(row.version, *key, row.issued_ms, _DECISION.loads(row.decision))
+def _admit_all(
+    connection: Connection, applicants: Mapping[Key, AttemptStarted], now_ms: int
+) -> dict[Key, Assigned]:
+    policy = policy_of(connection)
+    known = known_of(connection, [(device, started) for (device, _), started in applicants.items()])
+    decided = {}
+    for key, started in applicants.items():
+        device = key[0]
+        # Without a limit nobody has to be asked what else the user has.
+        limited = started.user if policy.rules.device_limit is not None else None
+        standing = standing_of(connection, known, device, limited)
+        offered = offered_to(policy, known, started, choice_of(policy, known, device, started))
+        decision = fitted(decide(started, standing, policy.rules, offered))
+        decided[key] = store_decision(connection, key, decision, now_ms)
+    return decided
 
 
 def _given(assigned: Assigned) -> Given:
@@ -332,159 +294,3 @@ def _given(assigned: Assigned) -> Given:
         issued_ms=assigned.issued_ms,
         decision=assigned.decision,
     )
-
-
-def _decided(
-    connection: Connection, key: Key, decision: Admitted | Refused, now_ms: int
-) -> Assigned:
-    made = connection.execute(
-        insert(schema.ASSIGNMENTS).values(
-            device=key[0],
-            attempt=key[1],
-            admitted=isinstance(decision, Admitted),
-            issued_ms=now_ms,
-            decision=_DECISION.dumps(decision).decode(),
-        )
-    )
-    inserted = made.inserted_primary_key
-    assert inserted is not None, "the database numbers assignments"
-    return Assigned(int(inserted[0]), *key, now_ms, decision)
-
-
-def _started(connection: Connection, key: Key) -> AttemptStarted | None:
-    table = schema.EVENTS
-    query = (
-        select(table.c.report)
-        .where(table.c.device == key[0], table.c.attempt == key[1])
-        .where(table.c.kind == "attempt_started")
-        .order_by(table.c.id)
-        .limit(1)
-    )
-    report = connection.execute(query).scalar()
-    if report is None:
-        return None
-    body = REPORT_CODEC.loads(report).body
-    assert isinstance(body, AttemptStarted), "the kind column says what the report is"
-    return body
-
-
-def _latest_attempt(connection: Connection, device: str) -> str | None:
-    table = schema.ATTEMPTS
-    query = select(table.c.attempt).where(table.c.device == device, table.c.latest)
-    return connection.execute(query).scalar()
-
-
-def _is_open(connection: Connection, key: Key) -> bool:
-    table = schema.ATTEMPTS
-    query = select(table.c.device).where(
-        table.c.device == key[0], table.c.attempt == key[1], table.c.end_state.is_(None)
-    )
-    return connection.execute(query).first() is not None
-
-
-def _lock_users(connection: Connection, users: Iterable[str | None]) -> None:
-    """Two devices of one user are decided one after the other, whatever their partitions.
-
-    Everybody locks in the same order, so that no two transactions wait for each other.
-    """
-    if connection.dialect.name == "sqlite":
-        # Whoever writes to SQLite is alone until the end of the transaction.
-        return
-    keys = sorted({key for user in users if (key := user_key(user)) is not None})
-    table = schema.USERS
-    upsert(connection, table, [{"user_key": key} for key in keys])
-    for key in keys:
-        connection.execute(select(table).where(table.c.user_key == key).with_for_update()).all()
-
-
-def _standing(connection: Connection, device: str, user: str | None) -> Standing:
-    registrations = schema.REGISTRATIONS
-    known = select(registrations.c.device).where(registrations.c.device == device)
-    owner = _owners(connection, {device}).get(device)
-    return Standing(
-        owner=owner,
-        other_devices=0 if user is None else len(_held(connection, user) - {device}),
-        registered=connection.execute(known).first() is not None,
-    )
-
-
-def _owners(connection: Connection, devices: set[str]) -> dict[str, str]:
-    """Whom devices are enrolled with: the user of the newest success, else whoever the setup says."""
-    before, attempts = schema.ENROLLED_BEFORE, schema.ATTEMPTS
-    owners = {}
-    for row in connection.execute(select(before).where(before.c.device.in_(devices))):
-        owners[row.device] = row.user
-    query = (
-        select(attempts.c.device, attempts.c.user)
-        .where(attempts.c.device.in_(devices), attempts.c.end_state.in_(_SUCCESSES))
-        .where(attempts.c.user.is_not(None))
-        .order_by(attempts.c.first_order)
-    )
-    for row in connection.execute(query):
-        owners[row.device] = row.user
-    return owners
-
-
-def _held(connection: Connection, user: str) -> set[str]:
-    """The devices that are enrolled with this user, or admitted for them and enrolling."""
-    before, attempts, decisions = schema.ENROLLED_BEFORE, schema.ATTEMPTS, schema.ASSIGNMENTS
-    key = user_key(user)
-    candidates = _column(connection, before, key) | _column(connection, attempts, key)
-    owners = _owners(connection, candidates)
-    query = (
-        select(attempts.c.device)
-        .join(
-            decisions,
-            (decisions.c.device == attempts.c.device) & (decisions.c.attempt == attempts.c.attempt),
-        )
-        .where(attempts.c.user_key == key, attempts.c.end_state.is_(None), decisions.c.admitted)
-    )
-    enrolling = set(connection.execute(query).scalars())
-    return enrolling | {device for device, owner in owners.items() if user_key(owner) == key}
-
-
-def _column(connection: Connection, table: Table, key: str | None) -> set[str]:
-    return set(connection.execute(select(table.c.device).where(table.c.user_key == key)).scalars())
-
-
-def _offer(
-    connection: Connection, policy: _Policy, device: str, started: AttemptStarted
-) -> Admitted:
-    return _offered(connection, policy, started, _choice(connection, policy, device, started))
-
-
-def _choice(
-    connection: Connection, policy: _Policy, device: str, started: AttemptStarted
-) -> Choice:
-    return choose(
-        policy.profiles,
-        _groups(connection, "device", device),
-        _groups(connection, "user", user_key(started.user)),
-        started.variant,
-    )
-
-
-def _offered(
-    connection: Connection, policy: _Policy, started: AttemptStarted, choice: Choice
-) -> Admitted:
-    catalogue = _catalogue(connection, started.enrollment_type)
-    return offer(
-        default_entry().stored(0) if choice.chosen is None else choice.chosen.stored,
-        catalogue.items,
-        catalogue.screens,
-        organization=policy.organization,
-        user=started.user,
-    )
-
-
-def _groups(connection: Connection, kind: str, member: str | None) -> list[str]:
-    table = schema.MEMBERS
-    query = select(table.c.group).where(table.c.kind == kind, table.c.member == member)
-    return list(connection.execute(query).scalars())
-
-
-def _catalogue(connection: Connection, enrollment_type: EnrollmentType) -> Catalogue:
-    table = schema.CATALOGUE
-    query = select(table.c.content).where(table.c.enrollment_type == enrollment_type.value)
-    content = connection.execute(query).scalar()
-    return Catalogue() if content is None else Catalogue.model_validate_json(content)

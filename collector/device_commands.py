@@ -19,7 +19,8 @@ MINUTE_MS: Final = 60_000
 
 _ACTION: Final[JsonCodec[CommandAction]] = JsonCodec(CommandAction)
 
-CommandState = Literal["waiting", "executed", "refused", "expired"]
+CommandState = Literal["waiting", "sent", "executed", "refused", "expired"]
+"""What each means stands in docs/definitions.md."""
 
 
 class NoAttempt(Exception):
@@ -40,12 +41,19 @@ class CommandRow:
     attempt_ms_max: int
     executed: bool | None
     reason: str
+    sent_ms: int | None = None
+    answered_ms: int | None = None
+    finished_ms: int | None = None
+    result: str | None = None
+    """Where the logs lie on the device, or why there are none; None for what has no result of its own."""
 
     def state(self, wall_ms: int) -> CommandState:
         """Where the command stands by the wall clock."""
         if self.executed is not None:
             return "executed" if self.executed else "refused"
-        return "expired" if wall_ms >= self.expires_ms else "waiting"
+        if wall_ms >= self.expires_ms:
+            return "expired"
+        return "waiting" if self.sent_ms is None else "sent"
 
     @property
     def message(self) -> Command:
@@ -138,6 +146,13 @@ class Commands:
         with self._database.reading() as connection:
             return [_row(row) for row in connection.execute(query)]
 
+    def sent(self, command: str, wall_ms: int) -> None:
+        """The broker has it, for the first time: its device gets it as soon as it is connected."""
+        table = schema.COMMANDS
+        first = update(table).where(table.c.id == command, table.c.sent_ms.is_(None))
+        with self._database.writing() as connection:
+            connection.execute(first.values(sent_ms=wall_ms))
+
     def to_clear(self, wall_ms: int) -> list[tuple[str, str]]:
         """Device and id of each command that is answered or expired and still lies in the broker."""
         table = schema.COMMANDS
@@ -188,4 +203,8 @@ def _row(row: Row[Any]) -> CommandRow:
         attempt_ms_max=row.attempt_ms_max,
         executed=row.executed,
         reason=row.reason,
+        sent_ms=row.sent_ms,
+        answered_ms=row.answered_ms,
+        finished_ms=row.finished_ms,
+        result=row.result,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
 from agent.wire.base import Count, DeviceId, Digest, Identifier, Message, Seq
-from agent.wire.codec import PayloadRefused, decode, digest
+from agent.wire.codec import PayloadRefused, canonical, chained, decode, digest
 from agent.wire.events import Event
 from agent.wire.topics import Channel, DeviceTopic, parse, partition_of
 
@@ -94,6 +94,8 @@ class Accepted:
     row: StreamRow
     event: Event
     digest: str
+    content: str
+    """The report as its digest covers it, which is how it is kept."""
     loss: Loss | None = None
 
 
@@ -140,18 +142,50 @@ Decision = Accepted | SetAside | Duplicate | Gap | Fork
 """Every decision carries the row that the acknowledgement states."""
 
 
+TOPICS_MAX: Final = 20_000
+"""So many topics are remembered; then it begins anew."""
+
+
+class Reader:
+    """Reads the messages of one tenant's `event` channel; what it found out about a topic it need not find out again."""
+
+    def __init__(self, tenant: str) -> None:
+        self._tenant = tenant
+        self._agreed: dict[str, DeviceTopic] = {}
+        """Topics of this tenant whose partition is that of their device."""
+
+    def read(self, topic: str, payload: bytes) -> Incoming | Refused:
+        """Take one message apart; topic, envelope and partition have to agree."""
+        address = self._agreed.get(topic) or _address(topic)
+        if isinstance(address, Refused):
+            return address
+        incoming = _read_payload(payload)
+        if isinstance(incoming, Refused):
+            return incoming
+        event = _envelope(incoming)
+        if topic not in self._agreed:
+            refused = _misplaced(self._tenant, address, event)
+            if refused is not None:
+                return refused
+            if len(self._agreed) >= TOPICS_MAX:
+                self._agreed.clear()
+            self._agreed[topic] = address
+        return _disagreement(address, event) or incoming
+
+
 def read(tenant: str, topic: str, payload: bytes) -> Incoming | Refused:
     """Take one message of the `event` channel apart; topic, envelope and partition have to agree."""
+    return Reader(tenant).read(topic, payload)
+
+
+def _address(topic: str) -> DeviceTopic | Refused:
     try:
         address = parse(topic)
     except ValueError as error:
         return Refused(Reason.WRONG_TOPIC, str(error))
     if not isinstance(address, DeviceTopic) or address.channel is not Channel.EVENT:
         return Refused(Reason.WRONG_TOPIC, f"'{topic}' carries no reports")
-    incoming = _read_payload(payload)
-    if isinstance(incoming, Refused):
-        return incoming
-    return _disagreement(tenant, address, _envelope(incoming)) or incoming
+    return address
 
 
 def _read_payload(payload: bytes) -> Incoming | Refused:
@@ -173,15 +207,26 @@ def _envelope(incoming: Incoming) -> Event | Envelope:
     return incoming.event if isinstance(incoming, Readable) else incoming.envelope
 
 
-def _disagreement(tenant: str, address: DeviceTopic, event: Event | Envelope) -> Refused | None:
+def _misplaced(tenant: str, address: DeviceTopic, event: Event | Envelope) -> Refused | None:
+    """What is wrong with a topic whatever it carries, once the envelope agrees with it."""
     if address.tenant != tenant:
         return Refused(Reason.WRONG_TENANT, f"tenant '{address.tenant}' is not '{tenant}'")
     if address.device != event.device:
-        sentence = f"the topic is of '{address.device}', the envelope of '{event.device}'"
-        return Refused(Reason.WRONG_DEVICE, sentence)
+        return _of_another(address, event)
     if address.partition != partition_of(event.device):
         sentence = f"'{event.device}' does not belong to partition {address.partition}"
         return Refused(Reason.WRONG_PARTITION, sentence)
+    return None
+
+
+def _of_another(address: DeviceTopic, event: Event | Envelope) -> Refused:
+    sentence = f"the topic is of '{address.device}', the envelope of '{event.device}'"
+    return Refused(Reason.WRONG_DEVICE, sentence)
+
+
+def _disagreement(address: DeviceTopic, event: Event | Envelope) -> Refused | None:
+    if address.device != event.device:
+        return _of_another(address, event)
     if event.oldest_held > event.seq:
         sentence = f"number {event.seq} is sent while the oldest held is {event.oldest_held}"
         return Refused(Reason.INCONSISTENT, sentence)
@@ -211,10 +256,10 @@ def fold(row: StreamRow, incoming: Incoming) -> Decision:
         unread = Loss(event.seq, event.seq, "unreadable")
         after = replace(row, last_seq=event.seq, last_digest="")
         return SetAside(after, (unread,) if loss is None else (loss, unread), incoming.sentence)
-    content = digest(event.stream, event.seq, incoming.event.report, event.after)
-    return Accepted(
-        replace(row, last_seq=event.seq, last_digest=content), incoming.event, content, loss
-    )
+    content = canonical(incoming.event.report)
+    link = chained(event.stream, event.seq, content, event.after)
+    after = StreamRow(row.device, row.stream, event.seq, link)
+    return Accepted(after, incoming.event, link, content, loss)
 
 
 def _forks(row: StreamRow, event: Event | Envelope) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Final
 
 from prometheus_client import (
@@ -17,6 +18,8 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from agent.wire.events import MessageRefused
+from agent.wire.vocabulary import MessageKind, RefusalReason
 from collector.intake import Accepted, Decision, Duplicate, Fork, Gap, Reason, SetAside
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -67,6 +70,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._refused_by_devices = Counter(
+            "esp_collector_refused_by_devices_total",
+            "Messages that devices reported to have refused, each once for message, reason and attempt.",
+            ["message", "reason"],
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "esp_collector_commit_seconds",
             "How long one commit took.",
@@ -80,7 +89,23 @@ class Metrics:
         )
         self.queue_depth = Gauge(
             "esp_collector_queue_depth",
-            "Messages that wait to be taken in.",
+            "Messages that wait to be stored, the batch in hand included.",
+            registry=self.registry,
+        )
+        self.oldest_waiting_seconds = Gauge(
+            "esp_collector_oldest_waiting_seconds",
+            "How long the oldest report in hand has waited to be stored; 0 when none waits.",
+            registry=self.registry,
+        )
+        self.lag_seconds = Histogram(
+            "esp_collector_lag_seconds",
+            "From the arrival of the oldest report of a batch until the batch was stored.",
+            buckets=(*_SECONDS, 10.0, 30.0, 60.0),
+            registry=self.registry,
+        )
+        self.lease_age_seconds = Gauge(
+            "esp_collector_lease_age_seconds",
+            "How long ago the leases on partitions were renewed.",
             registry=self.registry,
         )
         self.partitions_online = Gauge(
@@ -115,6 +140,8 @@ class Metrics:
             self._intake.labels(decision)
         for reason in Reason:
             self._refused.labels(reason.value)
+        for message, why in product(MessageKind, RefusalReason):
+            self._refused_by_devices.labels(message.value, why.value)
 
     def decided(self, decisions: Iterable[Decision]) -> None:
         """Count decisions of intake."""
@@ -124,6 +151,10 @@ class Metrics:
     def refused(self, reason: Reason) -> None:
         """Count one refused payload."""
         self._refused.labels(reason.value).inc()
+
+    def refused_by_device(self, refused: MessageRefused) -> None:
+        """Count one message that a device refused."""
+        self._refused_by_devices.labels(refused.message.value, refused.reason.value).inc()
 
     def webhook_tried(self, outcome: str) -> None:
         """Count one try to deliver to a webhook."""

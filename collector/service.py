@@ -155,6 +155,7 @@ async def _run(
 ) -> None:
     clock = ScaledClock(origin_ms=store.made_ms, speed=settings.speed)
     desk, commands, metrics = Desk(store.database), Commands(store.database), Metrics()
+    operations = Operations(store.database, clock, metrics, keep_days=settings.keep_days)
     if settings.setup is not None:
         desk.apply(settings.setup, clock.now_ms())
     broker = MqttBroker(settings.broker)
@@ -167,6 +168,7 @@ async def _run(
         signer=signer,
         clock=clock,
         metrics=metrics,
+        heard=operations.watch.hear,
     )
     subscriber = Subscriber(
         tenant=settings.tenant,
@@ -189,7 +191,6 @@ async def _run(
         token=token,
         speed=settings.speed,
     )
-    operations = Operations(store.database, clock, metrics, keep_days=settings.keep_days)
     app = make_app(given)
     app.state.operations = operations
     config = uvicorn.Config(

@@ -19,7 +19,7 @@ from agent.screen.theme import DARK, LIGHT, THEMES, initial_theme
 from collector.board.device import DeviceScreen
 from collector.board.ports import BoardSnapshot, BoardSource, Unanswered, WatchedScreen
 from collector.board.report import ReportPane
-from collector.board.status import TABLES, StatusPane
+from collector.board.status import OF_DEVICES, TABLES, StatusPane
 from collector.board.words import hint_line, terminal_colours
 
 REPORT: Final = "report"
@@ -152,13 +152,11 @@ class BoardApp(App[None], inherit_bindings=False):
     def _keys(self) -> list[tuple[str, str]]:
         if self._view == REPORT:
             return [*ReportPane.KEYS, ("1-4", "status"), ("t", "light/dark"), ("q", "quit")]
-        move = ("Tab", "next table") if self._wide else ("1-5", "view")
+        of_devices = [("Enter", "screen"), ("h", "history, commands"), ("/", "filter")]
         return [
-            ("Enter", "screen"),
-            ("h", "history, commands"),
-            ("/", "filter"),
+            *(of_devices if self._wide or self._view in OF_DEVICES else []),
             ("s S", "sort"),
-            move,
+            ("Tab", "next table") if self._wide else ("1-5", "view"),
             ("t", "light/dark"),
             ("q", "quit"),
             ("↑↓", "choose"),

@@ -35,6 +35,7 @@ _ON_LIGHT: Final[Mapping[Section, _Rgb]] = {
 _TICKS_MAX: Final = 8
 _HEIGHT_TICKS: Final = 4
 _ONE_LINE: Final = 100
+_TALL: Final = 10
 
 
 def colours(theme: str) -> Mapping[Section, _Rgb]:
@@ -55,6 +56,10 @@ class SectionChart(PlotextPlot):
         super().on_mount()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._plot_lines())
 
+    def on_resize(self) -> None:
+        """More lines have room for more figures."""
+        self._plot_lines()
+
     def show(self, days: Sequence[date], lines: Mapping[Section, Sequence[int]]) -> None:
         """Draw these lines, one point a day."""
         self._days, self._lines = tuple(days), lines
@@ -73,7 +78,7 @@ class SectionChart(PlotextPlot):
             plot.plot(at, list(counts), marker="braille", color=colour)
             plot.scatter(at, list(counts), marker=SIGNS[section], color=colour)
         plot.ylim(0, max(highest, _HEIGHT_TICKS))
-        plot.yticks(*_height_ticks(max(highest, _HEIGHT_TICKS)))
+        plot.yticks(*_height_ticks(max(highest, _HEIGHT_TICKS), self.size.height))
         step = -(-len(at) // _TICKS_MAX)
         shown = at[::-1][::step][::-1]
         plot.xticks([float(n) for n in shown], [f"{self._days[n]:%d %b}" for n in shown])
@@ -81,9 +86,11 @@ class SectionChart(PlotextPlot):
         self.refresh()
 
 
-def _height_ticks(highest: int) -> tuple[list[float], list[str]]:
-    """Whole numbers only: nobody gives up by halves."""
+def _height_ticks(highest: int, lines: int) -> tuple[list[float], list[str]]:
+    """Whole numbers only: nobody gives up by halves; on few lines the ends, and the middle if it is one."""
     step = -(-highest // _HEIGHT_TICKS)
+    if lines < _TALL:
+        step = highest // 2 if highest % 2 == 0 else highest
     at = list(range(0, highest + 1, step))
     return [float(n) for n in at], [str(n) for n in at]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import ClassVar, Final
 
@@ -22,6 +23,11 @@ from collector.board.words import hint_line
 
 TABS: Final = ("items", "reports", "attempts", "commands")
 SENTENCES_MAX: Final = 4
+_PRESENCE: Final[Mapping[str | None, str]] = {
+    "online": "online",
+    "goodbye": "signed off",
+    "lost": "connection lost",
+}
 
 
 class DeviceScreen(Screen[None]):
@@ -134,7 +140,7 @@ class DeviceScreen(Screen[None]):
     def _draw_head(self, story: DeviceStory) -> None:
         attempts = story.history.attempts
         latest = attempts[-1] if attempts else None
-        about = [story.history.presence or "never seen"]
+        about = [_PRESENCE.get(story.history.presence, "never seen")]
         if latest is not None:
             about = [latest.platform, latest.user or "", f"{latest.progress_percent}%", *about]
         told = " · ".join(filter(None, about))
@@ -187,12 +193,12 @@ class DeviceScreen(Screen[None]):
         """The device's own screen."""
         self.post_message(self.ScreenWanted(self._device))
 
-    @work(name="command", exclusive=True)
+    @work(name="command", exclusive=True, group="command")
     async def action_command(self) -> None:
         """Ask, have it confirmed, send."""
         if self._latest is None:
             return
-        action = await Ordering(self.app, self._device, self._latest.standing).ask()
+        action = await Ordering(self.app, self._device, self._latest).ask()
         if action is None:
             return
         try:

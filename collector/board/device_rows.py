@@ -153,6 +153,8 @@ def _about(line: ReportLine) -> str:
             details.append(str(value).replace("_", " "))
     if line.kind == "command_answered":
         details.append("executed" if body.get("executed") else f"refused: {body.get('reason')}")
+    if line.meaning is not None:
+        details.append(line.meaning)
     failure = body.get("failure")
     if isinstance(failure, dict):
         details.append(f"{failure.get('code')}: {failure.get('engineer')}")
@@ -211,7 +213,7 @@ def command_rows(story: DeviceStory, zone: tzinfo | None) -> list[Row]:
                 _cell(described(one.action)),
                 _cell(one.issued_by),
                 _command_state(one),
-                _cell(one.reason),
+                _cell(one.reason or one.result),
             ),
             None,
             (one.issued_at.timestamp(), None, None, None, None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,8 @@ from agent.wire.messages import (
     SkipAccountSetup,
 )
 from agent.wire.vocabulary import Context, ItemState
+from collector.board.ports import DeviceStory
 from collector.board.questions import Confirm, Pick
-from collector.stuck.standing import Standing
 
 _ACTIONS: Final = (
     ("retry_phase", "Try the failed phase again"),
@@ -55,7 +55,7 @@ class Ordering:
 
     app: App[None]
     device: str
-    standing: Standing
+    story: DeviceStory
 
     async def ask(self) -> CommandAction | None:
         """What to send; None when the person went back."""
@@ -72,11 +72,20 @@ class Ordering:
             confirmed: bool | None = await self.app.push_screen_wait(reset_confirmation())
             return bool(confirmed)
         heading = f"{described(action)} on {self.device}?"
-        return await self.app.push_screen_wait(Confirm(heading, _TOLD[action.kind]))
+        told = " ".join([_TOLD[action.kind], *self._cautions()])
+        return await self.app.push_screen_wait(Confirm(heading, told))
+
+    def _cautions(self) -> Iterator[str]:
+        """Why a command may come to nothing."""
+        attempts = self.story.history.attempts
+        if attempts and attempts[-1].end_state is not None:
+            yield "Its attempt is over, so it may refuse this."
+        if self.story.history.presence != "online":
+            yield "It is not connected: it hears of this when it is back."
 
     async def retry_item(self) -> CommandAction | None:
         """Which item, those that failed first."""
-        ranked = sorted(self.standing.items, key=lambda one: one.state not in _AGAIN)
+        ranked = sorted(self.story.standing.items, key=lambda one: one.state not in _AGAIN)
         options = [(one.item, f"{one.name}: {one.state.value.replace('_', ' ')}") for one in ranked]
         if not options:
             self.app.notify("No item is known of this attempt.", markup=False)

@@ -63,7 +63,7 @@ FAILURES: Final = (
     Column("Device", 16, 2),
     Column("Platform", 10, 1),
     Column("When", 12),
-    Column("Error", 10, 1),
+    Column("Error", 10, 2),
     Column("Reason", 12, 6),
 )
 PLATFORMS: Final = (
@@ -149,8 +149,10 @@ def failure_rows(snapshot: BoardSnapshot) -> list[Row]:
 def failure_sentence(row: page.RecentFailure) -> str:
     """One failure as the page tells it, with what the engineer has to know."""
     about = ", ".join(filter(None, (row.platform, row.user, row.age)))
-    waiting = "" if row.end_state is not None else " It waits on its error screen."
-    return f"{row.device} ({about}): Error {row.code}: {row.text}. {row.detail}{waiting}"
+    detail = f"{row.detail.rstrip('.')}." if row.detail else ""
+    waiting = "" if row.end_state is not None else "It waits on its error screen."
+    failed = f"{row.device} ({about}): Error {row.code}: {row.text}."
+    return " ".join(filter(None, (failed, detail, waiting)))
 
 
 def platform_rows(snapshot: BoardSnapshot) -> list[Row]:

@@ -14,7 +14,7 @@ from collector.board.panels import Figures, Listing, Panel
 from collector.board.ports import BoardSnapshot
 
 TABLES: Final = ("active", "failures", "platforms", "profiles")
-_OF_DEVICES: Final = ("active", "failures")
+OF_DEVICES: Final = ("active", "failures")
 
 
 class StatusPane(Vertical):
@@ -105,7 +105,7 @@ class StatusPane(Vertical):
     @property
     def device(self) -> str | None:
         """The device under the cursor, where the table is of devices."""
-        of_devices = {self._panel(name).listing for name in _OF_DEVICES}
+        of_devices = {self._panel(name).listing for name in OF_DEVICES}
         return self.listing.device if self.listing in of_devices else None
 
     def _panel(self, name: str) -> Panel:

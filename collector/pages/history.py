@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from agent.wire.events import MessageRefused
 from agent.wire.messages import CommandAction
 from agent.wire.progress import Failure
 from agent.wire.vocabulary import EndState, EnrollmentType, Gate, Phase, Section, Stage
@@ -12,6 +13,7 @@ from collector.answer import Answer, moment
 from collector.attempts import AttemptView, StoredReport
 from collector.device_commands import CommandRow, CommandState
 from collector.profiles.setup import Registration
+from collector.refusals import meaning
 from collector.store.records import LossRow
 
 
@@ -51,6 +53,8 @@ class ReportLine(Answer):
     attempt_ms: int
     kind: str
     body: dict[str, object]
+    meaning: str | None = None
+    """What it means and what to do about it, where a report alone does not say so."""
 
 
 class LossLine(Answer):
@@ -76,6 +80,14 @@ class CommandLine(Answer):
     expires_at: datetime
     state: CommandState
     reason: str
+    sent_at: datetime | None = None
+    """When the broker had it first."""
+    answered_at: datetime | None = None
+    """When the device's answer was stored."""
+    finished_at: datetime | None = None
+    """For logs: when it was stored what came of them."""
+    result: str | None = None
+    """For logs: where they are on the device, or why there are none."""
 
 
 class DeviceHistory(Answer):
@@ -136,6 +148,7 @@ def report_line(seq: int, stored: StoredReport) -> ReportLine:
         attempt_ms=report.attempt_ms,
         kind=report.body.kind,
         body=report.body.model_dump(mode="json", exclude={"kind"}),
+        meaning=meaning(report.body) if isinstance(report.body, MessageRefused) else None,
     )
 
 
@@ -163,4 +176,12 @@ def command_line(row: CommandRow, wall_ms: int) -> CommandLine:
         expires_at=moment(row.expires_ms),
         state=row.state(wall_ms),
         reason=row.reason,
+        sent_at=_moment(row.sent_ms),
+        answered_at=_moment(row.answered_ms),
+        finished_at=_moment(row.finished_ms),
+        result=row.result,
     )
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else moment(ms)

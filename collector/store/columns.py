@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from agent.wire.codec import JsonCodec
 from agent.wire.events import Report
-from collector.attempts import AttemptView, StoredReport
+from collector.attempts import Attempt, AttemptView, StoredReport
 
 # The attempts table has a column for each field of the view, under the same name.
 _VIEW: Final[TypeAdapter[AttemptView]] = TypeAdapter(AttemptView)
@@ -44,18 +44,19 @@ MOVES: Final = ("updated_ms", "attempt_ms", "stage", "percent", "phase", "screen
 """The columns that most reports change, and nothing else of their attempt."""
 
 
-def move_values(view: AttemptView) -> dict[str, Any]:
-    """What most reports change of a view's row, and which row that is."""
-    return {
-        "of_device": view.device,
-        "of_attempt": view.attempt,
-        "updated_ms": view.updated_ms,
-        "attempt_ms": view.attempt_ms,
-        "stage": view.stage.value,
-        "percent": view.percent,
-        "phase": None if view.phase is None else view.phase.value,
-        "screen": view.screen,
-    }
+def move_values(attempt: Attempt) -> tuple[Any, ...]:
+    """`MOVES` of an attempt, then the device and the attempt that they are of."""
+    return (
+        attempt.updated_ms,
+        attempt.attempt_ms,
+        # Both are strings, and a database's driver is not to ask what more they are.
+        str(attempt.stage),
+        attempt.percent,
+        None if attempt.phase is None else str(attempt.phase),
+        attempt.screen,
+        attempt.settled.device,
+        attempt.settled.attempt,
+    )
 
 
 def user_key(user: str | None) -> str | None:

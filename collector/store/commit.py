@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
-from agent.wire.events import AttemptStarted, CommandAnswered, Report
+from agent.wire.events import AttemptStarted, CommandAnswered, LogsCollected
 from collector import precedence
-from collector.attempts import Attempts, AttemptView, StoredReport
+from collector.attempts import Attempts, AttemptView, DeviceAttempts, StoredReport
 from collector.intake import (
     Accepted,
     Decision,
     Duplicate,
     Fork,
     Gap,
+    Incoming,
     Loss,
-    Readable,
     SetAside,
     StreamRow,
     fold,
 )
 from collector.store import schema
-from collector.store.columns import MOVES, REPORT_CODEC, move_values, view_of, view_values
+from collector.store.bulk import Update, insert_rows, update_rows
+from collector.store.columns import MOVES, move_values, view_of, view_values
 from collector.store.database import StoreFailed, upsert
 from collector.store.memory import Memory, PartitionMemory
+from collector.store.numbering import next_numbers
 from collector.store.records import Arrival, Committed, Key, TermLost
 
 # SQLite binds at most 32,766 values in one statement.
@@ -44,9 +45,8 @@ class _Batch:
 
     rows: dict[Key, StreamRow]
     ids: dict[Key, int]
-    events: list[dict[str, Any]] = field(default_factory=list)
+    accepted: list[tuple[Key, Accepted]] = field(default_factory=list)
     losses: list[tuple[Key, Loss]] = field(default_factory=list)
-    reports: list[tuple[str, str, Report]] = field(default_factory=list)
 
 
 def commit(
@@ -62,23 +62,27 @@ def commit(
         StoreFailed: a stream is not where it was read to be.
     """
     _hold_terms(connection, {a.partition: a.term for a in arrivals})
-    known = {a.key: memory.of(a.partition, a.term) for a in arrivals}
+    keyed = [(a.key, a) for a in arrivals]
+    known = {key: memory.of(a.partition, a.term) for key, a in keyed}
     before, ids = _streams(connection, known)
     batch = _Batch(rows=dict(before), ids=ids)
-    decisions = tuple(_decide(batch, arrival, now_ms) for arrival in arrivals)
+    decisions = tuple(_decide(batch, key, arrival.incoming) for key, arrival in keyed)
     _advance(connection, batch, before)
-    orders = _insert_events(connection, batch)
+    orders = _insert_events(connection, batch, now_ms)
     _insert_losses(connection, batch, now_ms)
     attempts = _fold_attempts(connection, batch, orders, now_ms, known)
     committed = Committed(
         rows=batch.rows,
         decisions=decisions,
         started=tuple(
-            (device, report.attempt)
-            for device, _stream, report in batch.reports
-            if isinstance(report.body, AttemptStarted)
+            (device, accepted.event.report.attempt)
+            for (device, _stream), accepted in batch.accepted
+            if isinstance(accepted.event.report.body, AttemptStarted)
         ),
-        answered=_answer_commands(connection, batch),
+        answered=_answer_commands(connection, batch, now_ms),
+        orders=orders,
+        stored=tuple(accepted for _key, accepted in batch.accepted),
+        platforms=attempts.platforms(),
     )
     return committed, lambda: _remember(known, batch, attempts)
 
@@ -87,12 +91,9 @@ def _remember(known: Known, batch: _Batch, attempts: Attempts) -> None:
     by_device = {device: memory for (device, _stream), memory in known.items()}
     for key, number in batch.ids.items():
         known[key].streams[key] = (number, batch.rows[key])
-    views: dict[str, list[AttemptView]] = {}
-    for view in attempts.all():
-        if view.latest or view.end_state is None:
-            views.setdefault(view.device, []).append(view)
-    for device, some in views.items():
-        by_device[device].views[device] = tuple(some)
+    for device, folded in attempts.devices.items():
+        folded.forget_history()
+        by_device[device].attempts[device] = folded
 
 
 def _hold_terms(connection: Connection, terms: Mapping[str, int]) -> None:
@@ -141,15 +142,13 @@ def load_streams(
     return rows, ids
 
 
-def _decide(batch: _Batch, arrival: Arrival, now_ms: int) -> Decision:
-    key = arrival.key
-    decision = fold(batch.rows[key], arrival.incoming)
+def _decide(batch: _Batch, key: Key, incoming: Incoming) -> Decision:
+    decision = fold(batch.rows[key], incoming)
     batch.rows[key] = decision.row
     match decision:
-        case Accepted(event=event, digest=content, loss=loss):
+        case Accepted(loss=loss):
             losses = () if loss is None else (loss,)
-            batch.events.append(_event_values(arrival, content, now_ms))
-            batch.reports.append((event.device, event.stream, event.report))
+            batch.accepted.append((key, decision))
         case SetAside(losses=losses):
             pass
         case Duplicate() | Gap() | Fork():
@@ -158,54 +157,29 @@ def _decide(batch: _Batch, arrival: Arrival, now_ms: int) -> Decision:
     return decision
 
 
-_ADVANCE: Final = (
-    update(schema.STREAMS)
-    .where(
-        schema.STREAMS.c.id == bindparam("moved"),
-        schema.STREAMS.c.last_seq == bindparam("was"),
-    )
-    .values(last_seq=bindparam("last_seq"), last_digest=bindparam("last_digest"))
-)
-
-
 def _advance(connection: Connection, batch: _Batch, before: Mapping[Key, StreamRow]) -> None:
     """Begin the new streams and move the known ones on, each only from where it was read to be."""
-    changed = {key: row for key, row in batch.rows.items() if row != before[key]}
-    fresh = [row for key, row in changed.items() if key not in batch.ids]
-    moves = [
-        {
-            "moved": batch.ids[key],
-            "was": before[key].last_seq,
-            "last_seq": row.last_seq,
-            "last_digest": row.last_digest,
-        }
-        for key, row in changed.items()
-        if key in batch.ids
-    ]
-    if moves:
-        moved = _move(connection, moves)
-        if moved != len(moves):
-            raise StoreFailed("a stream was moved by somebody else meanwhile")
+    fresh, moves = [], []
+    for key, row in batch.rows.items():
+        was = before[key]
+        if row is was:
+            continue
+        number = batch.ids.get(key)
+        if number is None:
+            fresh.append(row)
+        else:
+            moves.append((row.last_seq, row.last_digest, number, was.last_seq))
+    if moves and update_rows(connection, _MOVE_ON, moves) != len(moves):
+        raise StoreFailed("a stream was moved by somebody else meanwhile")
     if fresh:
         _begin_streams(connection, batch, fresh)
 
 
-_MOVE_TOGETHER: Final = text(
-    "UPDATE streams SET last_seq = v.last_seq, last_digest = v.last_digest"
-    " FROM unnest(CAST(:moved AS bigint[]), CAST(:was AS bigint[]),"
-    " CAST(:last_seq AS bigint[]), CAST(:last_digest AS text[]))"
-    " AS v(id, was, last_seq, last_digest)"
-    " WHERE streams.id = v.id AND streams.last_seq = v.was"
+_MOVE_ON: Final = Update(
+    schema.STREAMS,
+    set=("last_seq", "last_digest"),
+    where={"id": "id", "last_seq": "was"},
 )
-
-
-def _move(connection: Connection, moves: list[dict[str, Any]]) -> int:
-    """How many of the streams were where they were read to be."""
-    if connection.dialect.name == "postgresql":
-        # One statement for all of them, so the server is asked once.
-        columns = {name: [move[name] for move in moves] for name in moves[0]}
-        return connection.execute(_MOVE_TOGETHER, columns).rowcount
-    return connection.execute(_ADVANCE, moves).rowcount
 
 
 def _begin_streams(connection: Connection, batch: _Batch, fresh: Sequence[StreamRow]) -> None:
@@ -226,50 +200,31 @@ def _begin_streams(connection: Connection, batch: _Batch, fresh: Sequence[Stream
         batch.ids[row.device, row.stream] = number
 
 
-def _event_values(arrival: Arrival, content: str, now_ms: int) -> dict[str, Any]:
-    assert isinstance(arrival.incoming, Readable), "only a readable event is stored"
-    event = arrival.incoming.event
-    report = event.report
-    return {
-        "seq": event.seq,
-        "device": event.device,
-        "stream": event.stream,
-        "attempt": report.attempt,
-        "received_ms": now_ms,
-        "attempt_ms": report.attempt_ms,
-        "kind": report.body.kind,
-        "digest": content,
-        "report": REPORT_CODEC.dumps(report).decode(),
-    }
-
-
-def _insert_events(connection: Connection, batch: _Batch) -> range | Sequence[int]:
+def _insert_events(connection: Connection, batch: _Batch, now_ms: int) -> Sequence[int]:
     """The numbers of the inserted events, in the same order."""
-    if not batch.events:
+    if not batch.accepted:
         return ()
-    numbers = _next_events(connection, len(batch.events))
-    for number, values in zip(numbers, batch.events, strict=True):
-        values["id"] = number
-        values["stream_id"] = batch.ids[values["device"], values.pop("stream")]
-    connection.execute(insert(schema.EVENTS), batch.events)
+    numbers = next_numbers(connection, len(batch.accepted))
+    rows = []
+    for number, (key, accepted) in zip(numbers, batch.accepted, strict=True):
+        event = accepted.event
+        report = event.report
+        rows.append(
+            (
+                number,
+                batch.ids[key],
+                event.seq,
+                event.device,
+                report.attempt,
+                now_ms,
+                report.attempt_ms,
+                report.body.kind,
+                accepted.digest,
+                accepted.content,
+            )
+        )
+    insert_rows(connection, schema.EVENTS, rows)
     return numbers
-
-
-_ABOUT_TO_INSERT: Final = text("LOCK TABLE events IN ROW EXCLUSIVE MODE")
-_NEXT_EVENT: Final = text(
-    "SELECT nextval(pg_get_serial_sequence('events', 'id')) FROM generate_series(1, :count)"
-)
-
-
-def _next_events(connection: Connection, count: int) -> Sequence[int]:
-    """Numbers for new events. Told beforehand, a batch goes into the database as it is, row for row."""
-    if connection.dialect.name == "postgresql":
-        # Whoever has a number has this lock, so that one who follows the reports can wait for all that are under way.
-        connection.execute(_ABOUT_TO_INSERT)
-        return sorted(connection.execute(_NEXT_EVENT, {"count": count}).scalars())
-    # Whoever writes to SQLite is alone until the end of the transaction.
-    newest = connection.execute(select(func.max(schema.EVENTS.c.id))).scalar() or 0
-    return range(newest + 1, newest + 1 + count)
 
 
 def _insert_losses(connection: Connection, batch: _Batch, now_ms: int) -> None:
@@ -290,80 +245,102 @@ def _insert_losses(connection: Connection, batch: _Batch, now_ms: int) -> None:
 def _fold_attempts(
     connection: Connection, batch: _Batch, orders: Iterable[int], now_ms: int, known: Known
 ) -> Attempts:
-    named: dict[str, set[str]] = {}
-    for device, _stream, report in batch.reports:
-        named.setdefault(device, set()).add(report.attempt)
-    before: list[AttemptView] = []
-    unknown: dict[str, set[str]] = {}
-    by_device = {device: memory for (device, _stream), memory in known.items()}
-    for device, attempts_named in named.items():
-        views = by_device[device].views_for(device, attempts_named)
-        if views is None:
-            unknown[device] = attempts_named
-        else:
-            before += views
-    before += _load_views(connection, unknown)
-    attempts = Attempts.of(before)
-    for order, (device, stream, report) in zip(orders, batch.reports, strict=True):
-        attempts.apply(StoredReport(order, device, stream, now_ms, report))
-    save_views(connection, attempts, before)
+    attempts = _attempts_of(connection, batch, known)
+    for order, ((device, stream), accepted) in zip(orders, batch.accepted, strict=True):
+        attempts.apply(StoredReport(order, device, stream, now_ms, accepted.event.report))
+    save_attempts(connection, attempts)
     return attempts
 
 
-def _load_views(connection: Connection, named: Mapping[str, set[str]]) -> Iterator[AttemptView]:
-    """The attempts named, with all open ones and the latest one of the same devices."""
+def _attempts_of(connection: Connection, batch: _Batch, known: Known) -> Attempts:
+    """The attempts that the batch may touch, as they are before it."""
+    named: dict[str, set[str]] = {}
+    for (device, _stream), accepted in batch.accepted:
+        named.setdefault(device, set()).add(accepted.event.report.attempt)
+    by_device = {device: memory for (device, _stream), memory in known.items()}
+    attempts = Attempts()
+    unknown: dict[str, set[str]] = {}
+    missing: dict[str, set[str]] = {}
+    for device, ids in named.items():
+        remembered = by_device[device].attempts.get(device)
+        if remembered is None:
+            unknown[device] = ids
+            attempts.put(device, DeviceAttempts())
+        else:
+            attempts.put(device, remembered)
+            if not ids <= remembered.by_id.keys():
+                missing[device] = ids - remembered.by_id.keys()
+    # Of a device that is remembered only an attempt that is over can be missing; mostly it is a new one.
+    for view in (
+        *_load_views(connection, unknown, also_current=True),
+        *_load_views(connection, missing, also_current=False),
+    ):
+        attempts.devices[view.device].add(view)
+    return attempts
+
+
+def _load_views(
+    connection: Connection, named: Mapping[str, set[str]], *, also_current: bool
+) -> Iterator[AttemptView]:
+    """The attempts named; of the same devices also all open ones and the latest one where that is asked for."""
     table = schema.ATTEMPTS
     devices = sorted(named)
     for start in range(0, len(devices), _CHUNK):
-        query = select(table).where(table.c.device.in_(devices[start : start + _CHUNK]))
+        some = devices[start : start + _CHUNK]
+        which: ColumnElement[bool] = table.c.attempt.in_(
+            sorted({one for device in some for one in named[device]})
+        )
+        if also_current:
+            which |= table.c.latest | table.c.end_state.is_(None)
+        query = select(table).where(table.c.device.in_(some), which)
         for row in connection.execute(query).mappings():
-            is_named = row["attempt"] in named[row["device"]]
-            if is_named or row["latest"] or row["end_state"] is None:
+            if also_current or row["attempt"] in named[row["device"]]:
                 yield view_of(row)
 
 
-_SETTLED: Final = attrgetter(*(f.name for f in fields(AttemptView) if f.name not in MOVES))
-_MOVE: Final = (
-    update(schema.ATTEMPTS)
-    .where(
-        schema.ATTEMPTS.c.device == bindparam("of_device"),
-        schema.ATTEMPTS.c.attempt == bindparam("of_attempt"),
-    )
-    .values({name: bindparam(name) for name in MOVES})
-)
+_MOVE: Final = Update(schema.ATTEMPTS, set=MOVES, where={"device": "device", "attempt": "attempt"})
 
 
-def save_views(
-    connection: Connection, attempts: Attempts, known: Iterable[AttemptView] = ()
-) -> None:
-    """Write the attempts that changed; `known` are those that the table has, as it has them."""
-    before = {(view.device, view.attempt): view for view in known}
+def save_attempts(connection: Connection, attempts: Attempts) -> None:
+    """Write the attempts that changed."""
     moved, others = [], []
-    for key in sorted(attempts.changed):
-        view = attempts.get(*key)
-        assert view is not None, "a changed attempt is among the attempts"
-        old = before.get(key)
-        if old is not None and _SETTLED(old) == _SETTLED(view):
-            moved.append(move_values(view))
-        else:
-            others.append(view_values(view))
+    for attempt in attempts.changed():
+        if attempt.settled_is_new:
+            others.append(view_values(attempt.view))
+        elif attempt.has_moved:
+            moved.append(move_values(attempt))
+        attempt.saved()
     if moved:
-        connection.execute(_MOVE, moved)
+        update_rows(connection, _MOVE, moved)
     upsert(connection, schema.ATTEMPTS, others)
 
 
-def _answer_commands(connection: Connection, batch: _Batch) -> tuple[tuple[str, str], ...]:
-    """The first answer to a command counts."""
+def save_views(connection: Connection, views: Iterable[AttemptView]) -> None:
+    """Write these attempts, whether the table has them or not."""
+    upsert(connection, schema.ATTEMPTS, [view_values(view) for view in views])
+
+
+def _answer_commands(
+    connection: Connection, batch: _Batch, now_ms: int
+) -> tuple[tuple[str, str], ...]:
+    """The first answer to a command counts; what came of collecting logs follows in a report of its own."""
     table = schema.COMMANDS
     answered = []
-    for device, _stream, report in batch.reports:
-        if isinstance(report.body, CommandAnswered):
-            body = report.body
+    for (device, _stream), accepted in batch.accepted:
+        body = accepted.event.report.body
+        if isinstance(body, CommandAnswered):
             connection.execute(
                 update(table)
                 .where(table.c.id == body.command, table.c.device == device)
                 .where(table.c.executed.is_(None))
-                .values(executed=body.executed, reason=body.reason)
+                .values(executed=body.executed, reason=body.reason, answered_ms=now_ms)
             )
             answered.append((device, body.command))
+        elif isinstance(body, LogsCollected) and body.command is not None:
+            connection.execute(
+                update(table)
+                .where(table.c.id == body.command, table.c.device == device)
+                .where(table.c.finished_ms.is_(None))
+                .values(finished_ms=now_ms, result=body.path or body.problem)
+            )
     return tuple(answered)

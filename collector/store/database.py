@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -16,6 +16,12 @@ from sqlalchemy.schema import Table
 BUSY_MS = 30_000
 HALTED_MS = 5_000
 """A process that is halted in the middle of a transaction loses it after this time, and others get its locks."""
+
+
+_CACHE_KIB = 65_536
+"""What the connection that writes keeps of a SQLite file; it is the only one of this process, so that this stays true."""
+_CHECKPOINT_PAGES = 4_000
+"""So long may SQLite's log become. A page that was changed again and again is then written to the file once."""
 
 
 class StoreFailed(Exception):
@@ -30,11 +36,12 @@ class Database:
         try:
             parsed = make_url(url)
             self._engine = _engine(parsed)
+            self._for_writing = _writing_engine(parsed, self._engine)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise StoreFailed(
                 f"--database '{url}' can't be used ({error}); give sqlite:///FILE or postgresql+psycopg://..."
             ) from None
-        self._writer = self._engine.execution_options(writes=True)
+        self._writer = self._for_writing.execution_options(writes=True)
         self.shown_url = parsed.render_as_string(hide_password=True)
         """The URL without its password, for messages."""
 
@@ -75,6 +82,7 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        self._for_writing.dispose()
 
 
 def _engine(url: URL) -> Engine:
@@ -86,6 +94,33 @@ def _engine(url: URL) -> Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _writing_engine(url: URL, engine: Engine) -> Engine:
+    """SQLite has one writer at a time: with one connection for all of them, what one has read is there for the next."""
+    if engine.dialect.name != "sqlite" or url.database in (None, "", ":memory:"):
+        # One that is kept in memory is another one for each engine.
+        return engine
+    writing = create_engine(
+        url,
+        connect_args={"timeout": BUSY_MS / 1000},
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=BUSY_MS / 1000,
+    )
+    event.listen(writing, "connect", _configure_sqlite)
+    event.listen(writing, "connect", _configure_sqlite_writer)
+    event.listen(writing, "begin", _begin_sqlite)
+    return writing
+
+
+def _configure_sqlite_writer(connection: Any, _record: Any) -> None:
+    for statement in (
+        f"PRAGMA cache_size = -{_CACHE_KIB}",
+        f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+    ):
+        connection.execute(statement).close()
 
 
 def _begin_on_server(connection: Connection) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import select
 
 from agent.wire.codec import JsonCodec
 from agent.wire.events import Report
 from collector.store import schema
 from collector.store.database import Database
+from collector.store.numbering import settled
 
 _REPORT: Final[JsonCodec[Report]] = JsonCodec(Report)
 
@@ -39,15 +40,8 @@ class Following:
 
     def newest(self) -> int:
         """Up to where the order is settled: nothing will appear before it any more; 0 for an empty store."""
-        if self._database.is_sqlite:
-            # It has one writer at a time, so numbers appear in their order.
-            with self._database.reading() as connection:
-                return _highest(connection)
-        with self._database.writing() as connection:
-            # Numbers are given before they are committed. This waits for the commits that are under way, each of a few
-            # milliseconds, and no longer: whoever has a number has this table.
-            connection.execute(text("LOCK TABLE events IN SHARE MODE"))
-            return _highest(connection)
+        with self._database.reading() as connection:
+            return settled(connection)
 
     def after(
         self,
@@ -96,10 +90,6 @@ _QUERY: Final = select(
         & (schema.ATTEMPTS.c.attempt == schema.EVENTS.c.attempt),
     )
 )
-
-
-def _highest(connection: Connection) -> int:
-    return connection.execute(select(func.max(schema.EVENTS.c.id))).scalar() or 0
 
 
 def _followed(row: Sequence[Any]) -> Followed:

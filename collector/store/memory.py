@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from collector.attempts import AttemptView
+from collector.attempts import DeviceAttempts
 from collector.intake import StreamRow
 from collector.store.records import Key
 
@@ -21,15 +21,8 @@ class PartitionMemory:
     term: int
     streams: dict[Key, tuple[int, StreamRow]] = field(default_factory=dict)
     """The id of each stream, and how far it is stored."""
-    views: dict[str, tuple[AttemptView, ...]] = field(default_factory=dict)
+    attempts: dict[str, DeviceAttempts] = field(default_factory=dict)
     """By device: its latest attempt and all open ones."""
-
-    def views_for(self, device: str, attempts: Collection[str]) -> tuple[AttemptView, ...] | None:
-        """What folding reports of these attempts needs; None where the store has to be asked."""
-        known = self.views.get(device)
-        if known is None or not all(any(v.attempt == a for v in known) for a in attempts):
-            return None
-        return known
 
 
 class Memory:
@@ -41,7 +34,7 @@ class Memory:
     def of(self, partition: str, term: int) -> PartitionMemory:
         """What is known of a partition under this term; nothing where another one may have changed it since."""
         found = self._partitions.get(partition)
-        if found is None or found.term != term or len(found.views) > DEVICES_MAX:
+        if found is None or found.term != term or len(found.attempts) > DEVICES_MAX:
             found = self._partitions[partition] = PartitionMemory(term)
         return found
 

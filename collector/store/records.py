@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from collector.intake import Decision, Incoming, Loss, Readable, Refused, StreamRow, Unreadable
+from collector.intake import (
+    Accepted,
+    Decision,
+    Incoming,
+    Loss,
+    Readable,
+    Refused,
+    StreamRow,
+    Unreadable,
+)
 
 Key = tuple[str, str]
 """Device and stream, or device and attempt."""
@@ -58,6 +68,12 @@ class Committed:
     """Device and attempt of each attempt that asks to be admitted."""
     answered: tuple[tuple[str, str], ...]
     """Device and id of each command that was answered."""
+    orders: Sequence[int] = ()
+    """The numbers of the stored reports, ascending."""
+    stored: Sequence[Accepted] = ()
+    """The stored reports, in the same order."""
+    platforms: Mapping[Key, str] = field(default_factory=dict)
+    """Of each attempt that they are of, by device and attempt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 VERSION: Final = 2
 """What the table `store` says, for programs from before there were revisions, which refuse all but 1."""
 
-REVISION: Final = "v003"
+REVISION: Final = "v004"
 """The newest of `collector/store/migrations/versions`, which makes exactly the tables below."""
 
 METADATA: Final = MetaData()
@@ -231,8 +231,15 @@ COMMANDS: Final = Table(
     Column("executed", Boolean),
     Column("reason", Text, nullable=False, default=""),
     Column("cleared", Boolean, nullable=False, default=False),
+    Column("sent_ms", BigInteger),
+    Column("answered_ms", BigInteger),
+    Column("finished_ms", BigInteger),
+    Column("result", Text),
 )
-"""`executed` is null until the device has answered; `cleared` says that the retained message is gone."""
+"""`executed` is null until the device has answered; `cleared` says that the retained message is gone.
+
+The broker had it at `sent_ms`, and the work that it began on the device was over at `finished_ms`, with `result`.
+"""
 
 SETTINGS: Final = Table(
     "settings",

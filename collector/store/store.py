@@ -325,13 +325,12 @@ class Store:
 
         Attempts whose reports retention let go stay as they are.
         """
-        fresh = Attempts.of(self.derive())
-        fresh.changed.update((v.device, v.attempt) for v in fresh.all())
+        fresh = self.derive()
         self._memory.forget_all()
         with self.database.writing() as connection:
             connection.execute(delete(schema.ATTEMPTS).where(~let_go()))
             save_views(connection, fresh)
-        return len(fresh.all())
+        return len(fresh)
 
 
 def let_go() -> ColumnElement[bool]:

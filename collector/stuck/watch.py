@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -11,13 +12,14 @@ from sqlalchemy import Connection, delete, func, insert, select, tuple_
 
 from agent.wire.assignment import Admitted, Refused
 from agent.wire.codec import JsonCodec
-from agent.wire.events import AttemptEnded, ErrorScreenShown
+from agent.wire.events import AttemptEnded, ErrorScreenShown, ItemChanged, Report
 from collector.attempts import AttemptView
 from collector.clock import Clock
 from collector.store import schema
 from collector.store.columns import view_of
 from collector.store.database import Database
-from collector.store.following import Followed, Following
+from collector.store.following import Following
+from collector.store.records import Committed
 from collector.stuck.item_work import ItemWork
 from collector.stuck.limit import GRACE_MS, Histories, Stuck, attempt_now_ms, stuck_items
 from collector.stuck.standing import Facts, Standing, standing
@@ -25,7 +27,9 @@ from collector.stuck.standing import Facts, Standing, standing
 LEARNED_REPORTS: Final = 200_000
 """How far back it looks when it starts."""
 _PAGE: Final = 2_000
-_KINDS: Final = ("item_changed", "item_advanced", "attempt_ended")
+_KINDS: Final = ("item_changed", "attempt_ended")
+_HEARD_MAX: Final = 100
+"""So many commits wait while a look learns; of more than that all are read when it looks next."""
 _DECISION: Final[JsonCodec[Admitted | Refused]] = JsonCodec(Admitted | Refused)
 
 Key = tuple[str, str]
@@ -72,7 +76,22 @@ class StuckWatch:
         self._histories = Histories()
         self._open: dict[Key, ItemWork] = {}
         self._position: int | None = None
+        self._heard: deque[Committed] = deque()
         self._lock = Lock()
+
+    def hear(self, committed: Committed) -> None:
+        """Learn from what this collector has just stored, so that it need not be read again; never waits.
+
+        What others stored in between is read by the next look, and so is all that came after it.
+        """
+        if len(self._heard) >= _HEARD_MAX:
+            self._heard.clear()
+        self._heard.append(committed)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._learn_heard()
+            finally:
+                self._lock.release()
 
     def look(self) -> list[StuckRow]:
         """Learn what is new, then mark what is stuck and take away the marks of what moved on.
@@ -81,12 +100,17 @@ class StuckWatch:
         """
         with self._lock:
             self._learn()
-            views = {(v.device, v.attempt): v for v in self._views()}
-            self._open = {key: work for key, work in self._open.items() if key in views}
-            self._expected = {key: known for key, known in self._expected.items() if key in views}
+            known = set(self._open)
+        views = {(v.device, v.attempt): v for v in self._views()}
+        with self._lock:
+            # What was heard of since is not among these views, and not over.
+            for key in known - views.keys():
+                self._open.pop(key, None)
+            self._expected = {key: told for key, told in self._expected.items() if key in views}
             stuck = {
                 (*key, one.item.changed.item, one.item.changed.attempt): one
                 for key, work in self._open.items()
+                if key in views
                 for one in self._judge(views[key], work)
             }
         return self._mark(stuck, views)
@@ -150,8 +174,25 @@ class StuckWatch:
         while self._position < newest:
             page = self._following.after(self._position, newest, limit=_PAGE, kinds=_KINDS)
             for one in page:
-                self._apply(one)
+                self._apply(one.device, one.platform, one.report)
             self._position = page[-1].order if len(page) == _PAGE else newest
+        self._learn_heard()
+
+    def _learn_heard(self) -> None:
+        """Go on with what was stored right after the last report that it knows; the rest is known, or to be read."""
+        while self._heard:
+            committed = self._heard.popleft()
+            orders = committed.orders
+            if self._position is None or not orders or orders[0] != self._position + 1:
+                continue
+            if orders[-1] - orders[0] != len(orders) - 1:
+                continue
+            for accepted in committed.stored:
+                event = accepted.event
+                if isinstance(event.report.body, ItemChanged | AttemptEnded):
+                    platform = committed.platforms[event.device, event.report.attempt]
+                    self._apply(event.device, platform, event.report)
+            self._position = orders[-1]
 
     def _catch_up(self, position: int) -> None:
         """The attempts that are still open and began before the reports that are looked through."""
@@ -159,16 +200,19 @@ class StuckWatch:
             if view.first_order <= position:
                 for one in self._following.of_attempt(view.device, view.attempt):
                     if one.order <= position:
-                        self._apply(one)
+                        self._apply(one.device, one.platform, one.report)
 
-    def _apply(self, one: Followed) -> None:
-        key = (one.device, one.attempt)
-        if isinstance(one.report.body, AttemptEnded):
+    def _apply(self, device: str, platform: str, report: Report) -> None:
+        key = (device, report.attempt)
+        if isinstance(report.body, AttemptEnded):
             self._open.pop(key, None)
             return
-        span = self._open.setdefault(key, ItemWork()).apply(one.report.attempt_ms, one.report.body)
+        work = self._open.get(key)
+        if work is None:
+            work = self._open[key] = ItemWork()
+        span = work.apply(report.attempt_ms, report.body)
         if span is not None:
-            self._histories.add(one.platform, span)
+            self._histories.add(platform, span)
 
     # Judging
 
@@ -178,7 +222,11 @@ class StuckWatch:
         at_work = [item for item in work.working if latest_ms - (item.begun_ms or 0) > GRACE_MS]
         if view.waits_on_error or not at_work:
             return []
-        expected = self._expected_of(view)
+        has_history = all(
+            self._histories.limit(view.platform, item.changed.item) is not None for item in at_work
+        )
+        # Only where too few came in to compare with does it matter what the assignment expects.
+        expected = {} if has_history else self._expected_of(view)
         if not stuck_items(work, latest_ms, view.platform, self._histories, expected):
             return []
         return stuck_items(work, self._attempt_now(view), view.platform, self._histories, expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,28 +12,33 @@ from typing import Final
 import structlog
 
 from agent.wire.assignment import Assignment
-from agent.wire.codec import PayloadRefused, decode, encode
-from agent.wire.messages import Ack, Presence, RefreshAssignment
+from agent.wire.codec import PayloadRefused, decode, encode, encode_ack
+from agent.wire.events import MessageRefused
+from agent.wire.messages import Presence, RefreshAssignment
 from agent.wire.topics import RETAINED, Channel, DeviceTopic, device_topic, parse, partition_of
 from collector.attempts import AttemptView
 from collector.clock import Clock
-from collector.desk import Assigned, Desk
+from collector.decisions import Assigned
+from collector.desk import Desk
 from collector.device_commands import CommandRow, Commands
 from collector.intake import (
+    TOPICS_MAX,
+    Accepted,
     Duplicate,
     Fork,
     Readable,
+    Reader,
     Reason,
     Refused,
     StreamRow,
     Unreadable,
-    read,
 )
 from collector.janitor import due
 from collector.keys import Signer
 from collector.metrics import Metrics
+from collector.refusals import meaning
 from collector.store.database import StoreFailed
-from collector.store.records import Arrival, Committed, RefusedPayload, TermLost
+from collector.store.records import Arrival, Committed, Key, RefusedPayload, TermLost
 from collector.store.store import Store
 from collector.subscriber.ports import Delivered
 
@@ -59,6 +64,8 @@ class Said:
     partition: str
     topic: str
     payload: bytes
+    command: str | None = None
+    """The command that this message is; its sender wants to know when the broker has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class Outcome:
     """What a batch led to. `lost` are the partitions that turned out to have another owner, with the term that ended."""
 
     said: tuple[Said, ...]
+    started: tuple[Key, ...] = ()
+    """Device and attempt of each attempt that waits to be admitted."""
     lost: Mapping[str, int] = field(default_factory=dict)
     stored: bool = True
     """False when the database took nothing of it; devices send it again."""
@@ -102,8 +111,14 @@ class Inbound:
         signer: Signer,
         clock: Clock,
         metrics: Metrics,
+        heard: Callable[[Committed], None] | None = None,
     ) -> None:
+        """`heard` is told of each commit, in the thread that made it."""
+        self._heard = heard
         self._tenant = tenant
+        self._reader = Reader(tenant)
+        self._ack_topics: dict[str, tuple[str, str]] = {}
+        """Partition and topic, by device."""
         self._store = store
         self._desk = desk
         self._commands = commands
@@ -127,6 +142,7 @@ class Inbound:
                 topic=sorted_.refused[0].topic[:200],
             )
         said: list[Said] = []
+        started: list[Key] = []
         lost: dict[str, int] = {}
         stored = True
         for part in self._committed(sorted_.arrivals, lost):
@@ -134,6 +150,7 @@ class Inbound:
                 stored = False
             else:
                 said += self._answers(part, terms)
+                started += part.started
         try:
             self._store.record_refusals(sorted_.refused, self._clock.now_ms())
             births = self._store.record_presences(sorted_.presences, self._clock.now_ms())
@@ -143,7 +160,7 @@ class Inbound:
         except StoreFailed as failure:
             self._store_failed(failure)
             stored = False
-        return Outcome(tuple(said), lost, stored)
+        return Outcome(tuple(said), tuple(started), lost, stored)
 
     # Sorting
 
@@ -154,7 +171,7 @@ class Inbound:
             if _is_presence(message.topic):
                 self._sort_presence(taken, sorted_)
                 continue
-            incoming = read(self._tenant, message.topic, message.payload)
+            incoming = self._reader.read(message.topic, message.payload)
             match incoming:
                 case Refused():
                     self._refuse(sorted_, message, incoming)
@@ -215,6 +232,8 @@ class Inbound:
         committed = self._store.commit(arrivals, self._clock.now_ms())
         self._metrics.commit_seconds.observe(time.perf_counter() - begun)
         self._metrics.decided(committed.decisions)
+        if self._heard is not None:
+            self._heard(committed)
         for decision in committed.decisions:
             if isinstance(decision, Duplicate) and decision.conflicting:
                 LOG.error(
@@ -222,6 +241,8 @@ class Inbound:
                     device=decision.row.device,
                     stream=decision.row.stream,
                 )
+            elif isinstance(decision, Accepted):
+                self._note_refusal(decision)
         for device, stream in sorted(_forked(committed)):
             LOG.warning(
                 "reports continue another story than the stored one; the device is told",
@@ -229,6 +250,13 @@ class Inbound:
                 stream=stream,
             )
         return committed
+
+    def _note_refusal(self, accepted: Accepted) -> None:
+        body = accepted.event.report.body
+        if isinstance(body, MessageRefused):
+            self._metrics.refused_by_device(body)
+            device = accepted.event.device
+            LOG.warning("a device refused a message", device=device, problem=meaning(body))
 
     def _store_failed(self, failure: StoreFailed) -> None:
         self._metrics.store_failures.inc()
@@ -239,14 +267,18 @@ class Inbound:
     def _answers(self, committed: Committed, terms: Mapping[str, int]) -> Iterator[Said]:
         for row in committed.rows.values():
             yield from self._ack(row, terms)
-        try:
-            for assigned in self._desk.admit(committed.started, self._clock.now_ms()):
-                yield from self._assignment(assigned, terms)
-        except StoreFailed as failure:
-            # The attempt stays without a decision until its device is born again or the collector returns.
-            self._store_failed(failure)
         for device, command in committed.answered:
             yield self.clearing(device, command)
+
+    def admit(self, attempts: Sequence[Key], terms: Mapping[str, int]) -> list[Said]:
+        """Decide on attempts that have begun, and say what was decided."""
+        try:
+            decided = self._desk.admit(attempts, self._clock.now_ms())
+        except StoreFailed as failure:
+            # The attempts stay without a decision until their devices are born again or the collector returns.
+            self._store_failed(failure)
+            return []
+        return [said for one in decided for said in self._assignment(one, terms)]
 
     def answer_birth(self, device: str, stream: str, terms: Mapping[str, int]) -> Iterator[Said]:
         """A birth is a question: how far am I stored, what was decided, what am I to do?"""
@@ -269,19 +301,24 @@ class Inbound:
             yield from self._assignment(assigned, terms)
 
     def _ack(self, row: StreamRow, terms: Mapping[str, int]) -> Iterator[Said]:
-        term = terms.get(partition_of(row.device))
+        partition, topic = self._ack_topic(row.device)
+        term = terms.get(partition)
         if term is None:
             return
-        ack = Ack(
-            device=row.device,
-            store=self._store.id,
-            term=term,
-            stream=row.stream,
-            stored_seq=row.last_seq,
-            digest=row.last_digest or None,
+        ack = encode_ack(
+            row.device, self._store.id, term, row.stream, row.last_seq, row.last_digest or None
         )
         self._metrics.acknowledgements.inc()
-        yield self._said(row.device, Channel.ACK, encode(ack))
+        yield Said(partition, topic, ack)
+
+    def _ack_topic(self, device: str) -> tuple[str, str]:
+        known = self._ack_topics.get(device)
+        if known is None:
+            if len(self._ack_topics) >= TOPICS_MAX:
+                self._ack_topics.clear()
+            topic = device_topic(self._tenant, device, Channel.ACK)
+            known = self._ack_topics[device] = topic.partition, str(topic)
+        return known
 
     def _assignment(self, assigned: Assigned, terms: Mapping[str, int]) -> Iterator[Said]:
         term = terms.get(partition_of(assigned.device))
@@ -311,9 +348,13 @@ class Inbound:
     def command(self, row: CommandRow) -> Said:
         """A command as it is published."""
         self._told.add(row.id)
-        return self._said(
-            row.device, Channel.COMMAND, encode(self._signer.sign(row.message)), row.id
-        )
+        topic = device_topic(self._tenant, row.device, Channel.COMMAND, row.id)
+        payload = encode(self._signer.sign(row.message))
+        return Said(topic.partition, str(topic), payload, row.id)
+
+    def sent(self, command: str) -> None:
+        """The broker has this command."""
+        self._commands.sent(command, self._clock.wall_ms())
 
     def clearing(self, device: str, command: str) -> Said:
         """Take a command's message out of the broker."""

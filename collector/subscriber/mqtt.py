@@ -22,12 +22,15 @@ from gmqtt.storage import PersistentStorage
 from agent.wire.identity import ServiceIdentity
 from collector.keys import KeyRefused, check_private
 from collector.subscriber.ports import BrokerLost, BrokerRefused, Connection, Delivered, Will
+from collector.subscriber.writing import Writer
 
 CONNECT_TIMEOUT_S: Final = 10.0
 HANG_UP_S: Final = 2.0
 KEEPALIVE_S: Final = 30
 INCOMING_MAX: Final = 4_000
 """With so many unread messages nothing more is taken from the broker, which keeps the rest for us."""
+READ_APART_S: Final = 0.02
+"""What arrives within this time is read at once: a call of the system for each message would cost more than the message."""
 INFLIGHT_MAX: Final = 500
 RECEIVE_MAX: Final = 2_000
 
@@ -231,6 +234,8 @@ class _MqttConnection:
         self._granted: dict[int, asyncio.Future[tuple[int, ...]]] = {}
         self._publishing = asyncio.Lock()
         self._is_paused = False
+        self._resting: asyncio.TimerHandle | None = None
+        self._writer: Writer | None = None
         properties = {"receive_maximum": RECEIVE_MAX} if version == MQTTv50 and not is_bare else {}
         self._client: Any = gmqtt.Client(
             client_id,
@@ -284,13 +289,18 @@ class _MqttConnection:
             raise BrokerLost(str(result) or type(result).__name__)
         if self._lost.done():
             raise BrokerLost(_ENDED)
+        self._writer = Writer(self._client._connection._protocol)  # noqa: SLF001
 
     async def hang_up(self) -> None:
         """End the session, with a farewell if it still stands."""
         connection = self._client._connection  # noqa: SLF001
         self._client._is_active = False  # noqa: SLF001
+        if self._resting is not None:
+            self._resting.cancel()
         if connection is None:
             return
+        if self._writer is not None:
+            self._writer.end()
         transport = connection._transport  # noqa: SLF001
         try:
             await asyncio.wait_for(self._client.disconnect(), HANG_UP_S)
@@ -342,9 +352,8 @@ class _MqttConnection:
         while True:
             while self._inbox:
                 yield self._inbox.popleft()
-                if self._is_paused and len(self._inbox) <= INCOMING_MAX // 2:
-                    self._is_paused = False
-                    self._client._connection._transport.resume_reading()  # noqa: SLF001
+                if self._is_paused and len(self._inbox) == INCOMING_MAX // 2:
+                    self._read_on()
             if self._lost.done():
                 raise BrokerLost(_ENDED)
             self._arrived.clear()
@@ -363,9 +372,21 @@ class _MqttConnection:
     ) -> None:
         self._inbox.append(Delivered(topic, payload, bool(properties["retain"])))
         self._arrived.set()
-        if len(self._inbox) >= INCOMING_MAX and not self._is_paused:
+        if not self._is_paused:
             self._is_paused = True
             self._client._connection._transport.pause_reading()  # noqa: SLF001
+            self._resting = asyncio.get_running_loop().call_later(READ_APART_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if len(self._inbox) < INCOMING_MAX:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Unless it has read just now, or the connection is gone."""
+        if self._resting is None and not self._lost.done():
+            self._is_paused = False
+            self._client._connection._transport.resume_reading()  # noqa: SLF001
 
     def _on_disconnect(self, _client: object, *_: object) -> None:
         if not self._lost.done():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -40,17 +40,23 @@ class Voice:
 
     def __init__(self) -> None:
         self._waiting: dict[str, bytes] = {}
+        self._told_when_sent: dict[str, Callable[[], None]] = {}
         self._any = asyncio.Event()
 
-    def say(self, topic: str, payload: bytes) -> None:
-        """Publish this as soon as there is a connection."""
+    def say(self, topic: str, payload: bytes, when_sent: Callable[[], None] | None = None) -> None:
+        """Publish this as soon as there is a connection; `when_sent` is called once the broker has it."""
         self._waiting.pop(topic, None)
+        if when_sent is not None:
+            self._told_when_sent[topic] = when_sent
+        elif self._told_when_sent:
+            self._told_when_sent.pop(topic, None)
         self._waiting[topic] = payload
         self._any.set()
 
     def forget(self) -> None:
         """Drop what waits: whoever returns says everything anew."""
         self._waiting.clear()
+        self._told_when_sent.clear()
         self._any.clear()
 
     async def speak(self, connection: Connection) -> None:
@@ -61,7 +67,14 @@ class Voice:
             batch = [(topic, self._waiting.pop(topic)) for topic in topics]
             if not self._waiting:
                 self._any.clear()
+            # What is said anew meanwhile is to be told of anew.
+            asked = self._taken_up(topics) if self._told_when_sent else ()
             await connection.publish_all(batch)
+            for tell in asked:
+                tell()
+
+    def _taken_up(self, topics: Sequence[str]) -> list[Callable[[], None]]:
+        return [self._told_when_sent.pop(t) for t in topics if t in self._told_when_sent]
 
 
 class PartitionOwner:
@@ -216,7 +229,11 @@ class PartitionOwner:
                 await self._heard_of_owner(message)
             elif self._is_mine(message):
                 # Waiting here is the back-pressure: a device goes on when its reports are acknowledged.
-                await self._queue.put(Taken(self.partition, self.term, message))
+                taken = Taken(self.partition, self.term, message)
+                if self._queue.full():
+                    await self._queue.put(taken)
+                else:
+                    self._queue.put_nowait(taken)
         raise BrokerLost("the connection ended")
 
     def _is_mine(self, message: Delivered) -> bool:

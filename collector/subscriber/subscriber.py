@@ -16,6 +16,8 @@ from collector.janitor import CLEAR_AFTER_HOURS, HOUR_MS
 from collector.metrics import Metrics
 from collector.store.database import StoreFailed
 from collector.store.leases import Leases
+from collector.store.records import Key
+from collector.subscriber.backlog import Backlog
 from collector.subscriber.inbound import Inbound, Said, Taken
 from collector.subscriber.partition import PartitionOwner
 from collector.subscriber.ports import Broker
@@ -26,6 +28,8 @@ QUEUE_MAX: Final = 5_000
 BATCH_MAX: Final = 2_000
 GROUP_S: Final = 0.04
 """How far apart commits begin while there is much to do: what a commit costs by itself is shared by all that is in it."""
+ADMIT_S: Final = 0.2
+"""How far apart attempts are admitted while many begin: what the rules are is looked up once for all of them."""
 SWEEP_S: Final = 30.0
 CLEAN_S: Final = 300.0
 STORE_RETRY_S: Final = 1.0
@@ -65,8 +69,14 @@ class Subscriber:
         self._inbound = inbound
         self._metrics = metrics
         self._queue: asyncio.Queue[Taken] = asyncio.Queue(queue_max)
+        self._backlog = Backlog()
+        metrics.queue_depth.set_function(lambda: self._queue.qsize() + self._backlog.in_hand)
+        metrics.oldest_waiting_seconds.set_function(self._backlog.oldest_s)
+        metrics.lease_age_seconds.set_function(lambda: time.monotonic() - self._renewed_s)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._welcomes: set[asyncio.Future[None]] = set()
+        self._applicants: dict[Key, None] = {}
+        self._any_applied = asyncio.Event()
         self.is_storing = True
         """False while the database refuses what arrives."""
         self.owners: dict[str, PartitionOwner] = {}
@@ -92,6 +102,7 @@ class Subscriber:
                 for partition, owner in self.owners.items():
                     self._start(group, partition, owner)
                 group.create_task(self._commit_forever(), name="committer")
+                group.create_task(self._admit_forever(), name="admission")
                 group.create_task(self._tend_forever(group), name="leases")
                 group.create_task(_repeat(self._sweep, SWEEP_S), name="sweeper")
                 group.create_task(_repeat(self.clean, CLEAN_S), name="janitor")
@@ -194,7 +205,19 @@ class Subscriber:
         for one in said:
             owner = self.owners.get(one.partition)
             if owner is not None and not owner.is_deposed:
-                owner.voice.say(one.topic, one.payload)
+                sent = None if one.command is None else partial(self._sent, one.command)
+                owner.voice.say(one.topic, one.payload, sent)
+
+    def _sent(self, command: str) -> None:
+        task = asyncio.ensure_future(self._note_sent(command))
+        self._welcomes.add(task)
+        task.add_done_callback(self._welcomes.discard)
+
+    async def _note_sent(self, command: str) -> None:
+        try:
+            await self.in_store_thread(partial(self._inbound.sent, command))
+        except StoreFailed as failure:
+            LOG.warning("could not note a command as sent", command=command, problem=str(failure))
 
     async def in_store_thread(self, work: Callable[[], T]) -> T:
         """Do something with the store between two commits."""
@@ -211,21 +234,42 @@ class Subscriber:
     async def _commit_forever(self) -> None:
         begun_s = float("-inf")
         while True:
+            was_left_over = not self._queue.empty()
             batch = [await self._queue.get()]
+            self._backlog.first_taken(was_left_over=was_left_over)
             await asyncio.sleep(max(0.0, begun_s + GROUP_S - time.monotonic()))
             begun_s = time.monotonic()
             while len(batch) < BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            self._metrics.queue_depth.set(self._queue.qsize())
+            self._backlog.batch_taken(len(batch), self._queue.qsize())
             outcome = await self.in_store_thread(partial(self._inbound.take, batch, self._terms))
             for partition, term in outcome.lost.items():
                 if self._terms.get(partition) == term:
                     self._depose(partition)
             self.say(outcome.said)
+            self._apply(outcome.started)
             self.is_storing = outcome.stored
-            if not outcome.stored:
+            if outcome.stored:
+                self._metrics.lag_seconds.observe(self._backlog.committed())
+            else:
                 # A full disk does not get better by being asked faster; meanwhile devices hold what they have.
                 await asyncio.sleep(STORE_RETRY_S)
+
+    def _apply(self, attempts: Iterable[Key]) -> None:
+        self._applicants.update(dict.fromkeys(attempts))
+        if self._applicants:
+            self._any_applied.set()
+
+    async def _admit_forever(self) -> None:
+        """Beside the commits, so that no acknowledgement waits for a decision."""
+        while True:
+            await self._any_applied.wait()
+            applicants = tuple(self._applicants)
+            self._applicants.clear()
+            self._any_applied.clear()
+            decide = partial(self._inbound.admit, applicants, self._terms)
+            self.say(await self.in_store_thread(decide))
+            await asyncio.sleep(ADMIT_S)
 
     async def _still_owns(self, partition: str, term: int) -> bool:
         try:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
 
-from agent.wire.events import AttemptEnded, AttemptStarted, ErrorScreenShown
+from agent.wire.events import AttemptEnded, AttemptStarted, ErrorScreenShown, MessageRefused
 from collector.answer import moment
 from collector.attempts import FAILURE_STATES
+from collector.refusals import meaning
 from collector.store.following import Followed
 from collector.stuck.watch import StuckRow
 
-REPORT_KINDS: Final = ("attempt_started", "error_screen_shown", "attempt_ended")
+REPORT_KINDS: Final = ("attempt_started", "error_screen_shown", "message_refused", "attempt_ended")
 """The reports that are news to anybody."""
 
 
@@ -24,6 +25,7 @@ class Kind(StrEnum):
     FAILED = "enrollment.failed"
     STUCK = "enrollment.stuck"
     FINISHED = "enrollment.finished"
+    SUSPICIOUS = "enrollment.suspicious"
 
 
 TEST: Final = "webhook.test"
@@ -53,6 +55,13 @@ def news_of(one: Followed) -> Iterator[News]:
                 "failed_items": list(body.failed_items),
             }
             yield Kind.FAILED, one.received_ms, {**_about(one), **failed}
+        case MessageRefused() as body:
+            refused = {
+                "message": body.message.value,
+                "reason": body.reason.value,
+                "meaning": meaning(body),
+            }
+            yield Kind.SUSPICIOUS, one.received_ms, {**_about(one), **refused}
         case AttemptEnded() as body:
             ended = {
                 "end_state": body.end_state.value,

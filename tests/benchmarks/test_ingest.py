@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +13,7 @@ from sqlalchemy import delete, insert, select
 
 from agent.wire.codec import decode, digest
 from agent.wire.events import Event
-from benchmarks.ingest import compare, measure
+from benchmarks.ingest import compare, measure, used, used_by_all
 from benchmarks.ingest_load import Plan, Stream, written
 from broker_config.running import find_mosquitto
 from collector.store import schema
@@ -48,6 +51,23 @@ def test_what_is_missing_and_what_is_there_twice_is_found(tmp_path: Path) -> Non
     office.close()
     found = compare(url, {**last, "a stream that never came": 3})
     assert (found["lost"], found["stored_twice"]) == (4, 1)
+
+
+def test_what_a_server_used_has_the_children_in_it_that_are_over_and_those_that_are_not() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    alone_s, together_s = used(os.getpid()).cpu_s, used_by_all(os.getpid())
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        living_s = used_by_all(os.getpid()) - together_s
+        child.communicate(b"\n")
+    over_s = used_by_all(os.getpid()) - together_s
+    mine_s = used(os.getpid()).cpu_s - alone_s
+    assert living_s >= 0.2
+    assert over_s >= 0.2
+    assert mine_s < over_s
 
 
 @pytest.mark.system

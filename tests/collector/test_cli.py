@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -14,6 +15,8 @@ import structlog
 from agent.wire.graph import GRAPH_TYPE
 from agent.wire.profile import WindowsSettings
 from collector.api import Services, make_app
+from collector.cli import serve_command
+from collector.client import DEFAULT_URL
 from collector.profiles.choice import StoredProfile
 from collector.profiles.setup import ProfileEntry
 from collector.subscriber.mqtt import MqttBroker
@@ -144,6 +147,12 @@ def test_export_makes_no_store_where_there_is_none(call: Call, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_collector_that_nobody_names_is_where_serve_listens() -> None:
+    """So that the documents' commands work as printed, from one terminal to the next."""
+    options = inspect.signature(serve_command).parameters
+    assert f"http://{options['host'].default}:{options['port'].default}" == DEFAULT_URL
+
+
 def test_openapi_prints_the_document(call: Call) -> None:
     result = call("openapi")
     assert "/api/devices/enrollment-status/active" in json.loads(result.stdout)["paths"]
@@ -152,13 +161,14 @@ def test_openapi_prints_the_document(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("report",), "no collector was named; give --url"),
+        (("report",), "no token was given; give --token-file"),
         (("report", "--url", "nowhere"), "write http://HOST:PORT"),
         (("report", "--url", "http://127.0.0.1:1"), "no token was given"),
         (
             ("report", "--url", "http://127.0.0.1:1", "--token-file", "missing"),
             "can't be read as a token",
         ),
+        (("report", "--token-file", __file__), "can't be read as a token"),
         (("command", "A", "retry-item"), "retry-item needs --item"),
         (("command", "A", "extend-timeout"), "extend-timeout needs --minutes"),
         (("command", "not a device", "collect-logs"), "is no device id"),

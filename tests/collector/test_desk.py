@@ -8,7 +8,8 @@ from agent.wire.assignment import Admitted, AssignedItem, Refused
 from agent.wire.profile import EspProfile
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
 from collector.admission import AdmissionRules
-from collector.desk import Assigned, ProfileExists
+from collector.decisions import Assigned
+from collector.desk import ProfileExists
 from collector.profiles.setup import Catalogue, Group, ProfileEntry, Registration, Setup
 from tests.collector.fleet import Office, Reporter
 

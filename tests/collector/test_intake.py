@@ -19,6 +19,7 @@ from collector.intake import (
     Gap,
     Loss,
     Readable,
+    Reader,
     Reason,
     Refused,
     SetAside,
@@ -254,3 +255,43 @@ def test_any_loss_duplication_reordering_and_restart_ends_with_each_report_store
     while row.last_seq < count:
         deliver(events[row.last_seq])
     assert stored == list(range(1, count + 1))
+
+
+def test_a_topic_that_is_remembered_is_no_password() -> None:
+    """Of what was found out about a topic nothing holds for an envelope that disagrees with it."""
+    reader = Reader(TENANT)
+    (first,) = reports(1)
+    other = Reporter(device="DESKTOP-NEW002").begin()
+    where = event_topic(first)
+    assert reader.read(where, encode(first)) == Readable(first)
+    for payload, reason in (
+        (encode(other), Reason.WRONG_DEVICE),
+        (changed(first, oldest_held=2), Reason.INCONSISTENT),
+        (b"{", Reason.NOT_JSON),
+    ):
+        refused = reader.read(where, payload)
+        assert isinstance(refused, Refused)
+        assert refused.reason is reason
+    assert reader.read(where, encode(first)) == Readable(first)
+
+
+@pytest.mark.parametrize("part", [2, 3])
+def test_a_topic_of_another_tenant_or_partition_is_refused_each_time(part: int) -> None:
+    reader = Reader(TENANT)
+    (first,) = reports(1)
+    segments = event_topic(first).split("/")
+    segments[part] = "another" if part == 2 else "0123456789abcdef".strip(segments[3])[0]
+    reasons = {2: Reason.WRONG_TENANT, 3: Reason.WRONG_PARTITION}
+    for _ in range(2):
+        refused = reader.read("/".join(segments), encode(first))
+        assert isinstance(refused, Refused)
+        assert refused.reason is reasons[part]
+
+
+def test_no_more_topics_are_remembered_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.intake.TOPICS_MAX", 2)
+    reader = Reader(TENANT)
+    for number in range(5):
+        event = Reporter(device=f"D{number}").begin()
+        assert reader.read(event_topic(event), encode(event)) == Readable(event)
+        assert len(reader._agreed) <= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any
 
@@ -33,6 +33,7 @@ from collector.board.panels import Figures, Listing
 from collector.board.ports import (
     ActionCount,
     BoardSnapshot,
+    DeviceStory,
     ReportFilter,
     Unanswered,
     WatchedScreen,
@@ -40,6 +41,7 @@ from collector.board.ports import (
 from collector.board.report import action_rows
 from collector.client import Collector
 from collector.pages import page
+from collector.pages.history import CommandLine
 from tests.collector.board.page_of_the_seed import (
     AT,
     ShownBoard,
@@ -582,6 +584,38 @@ async def test_a_command_that_the_collector_refuses_says_why() -> None:
         await settled(pilot)
         told = [n.message for n in app._notifications]
     assert told == ["this needs helpdesk; use another token"]
+
+
+@dataclass
+class AnsweredBoard(ShownBoard):
+    """Has news of the device once a command was sent."""
+
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, device: str, action: CommandAction) -> CommandLine:
+        self.answered.set()
+        return await super().send(device, action)
+
+    async def stories(self, device: str) -> AsyncIterator[DeviceStory | Unanswered]:
+        (story,) = self.told
+        assert isinstance(story, DeviceStory)
+        yield story
+        await self.answered.wait()
+        lost = story.history.model_copy(update={"presence": "lost"})
+        yield DeviceStory(story.standing, lost)
+
+
+async def test_a_device_is_followed_while_it_is_sent_a_command() -> None:
+    """Asking which command to send does not end the news of the device."""
+    app = BoardApp(AnsweredBoard([seed_page()]), zone=UTC)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        for key in ("h", "c", "enter", "y"):
+            await pilot.press(key)
+            await pilot.pause()
+        await settled(pilot)
+        about = str(app.screen.query_one("#device-about", Static).visual)
+        assert about.endswith("connection lost")
 
 
 async def test_from_the_history_to_the_screen_and_back() -> None:

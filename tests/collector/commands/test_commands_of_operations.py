@@ -59,7 +59,7 @@ def test_a_webhook_that_may_not_be_says_why(asked: list[str]) -> None:
 def test_backup_and_restore(office: Office, tmp_path: Path) -> None:
     office.take_in([Reporter().begin()])
     data, copy, new = str(tmp_path), str(tmp_path / "copy"), str(tmp_path / "new")
-    assert "copied 1 reports of 1 attempts" in run("backup", "--data", data, "--to", copy)
+    assert "copied 1 report of 1 attempt" in run("backup", "--data", data, "--to", copy)
     assert "is there already" in run("backup", "--data", data, "--to", copy, code=2)
     made = json.loads(run("restore", "--data", new, "--from", copy, "--json"))
     assert (made["reports"], made["attempts"]) == (1, 1)
@@ -89,7 +89,7 @@ def test_retention_counts_before_it_removes(office: Office, tmp_path: Path) -> N
     data = ["--data", str(tmp_path), "--keep", "31"]
     counted = json.loads(run("retain", *data, "--dry-run", "--json"))
     assert (counted["attempts"], counted["reports"], counted["removed"]) == (1, 2, False)
-    assert "removed 2 reports of 1 attempts" in run("retain", *data)
+    assert "removed 2 reports of 1 attempt" in run("retain", *data)
     assert list(office.store.stored_rows()) == []
     assert "removed 0 reports" in run("retain", *data)
 

@@ -14,7 +14,7 @@ from agent.wire.profile import EspProfile, WindowsSettings
 from agent.wire.vocabulary import EnrollmentType, Variant
 from collector.admission import AdmissionRules
 from collector.api import Services, make_app
-from collector.desk import Assigned
+from collector.decisions import Assigned
 from collector.pages import page
 from collector.pages.text import effective_profile_lines
 from collector.profiles.setup import Catalogue, Group, ProfileEntry, Registration, Setup

@@ -16,7 +16,8 @@ from agent.wire.assignment import Admitted, Refused
 from agent.wire.messages import CollectLogs
 from agent.wire.vocabulary import EndState, EnrollmentType, FailureKind
 from collector.admission import AdmissionRules
-from collector.desk import Assigned, ProfileExists
+from collector.decisions import Assigned
+from collector.desk import ProfileExists
 from collector.device_commands import NoAttempt
 from collector.profiles.setup import Group, ProfileEntry, Registration, Setup
 from collector.store import schema

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 
-import collector.store.commit
 from agent.wire.codec import digest, encode
-from agent.wire.events import CommandAnswered, Event, GateChanged
+from agent.wire.events import CommandAnswered, Event, GateChanged, LogsCollected
 from agent.wire.messages import CollectLogs
 from agent.wire.topics import partition_of
 from agent.wire.vocabulary import EndState, FailureKind, Gate, GateCause
@@ -68,7 +67,7 @@ def test_a_commit_is_all_or_nothing(office: Office, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise StoreFailed("the disk is full")
 
-    monkeypatch.setattr("collector.store.commit.save_views", broken)
+    monkeypatch.setattr("collector.store.commit.save_attempts", broken)
     with pytest.raises(StoreFailed):
         office.take_in(life(Reporter()))
     assert list(office.store.stored_rows()) == []
@@ -101,18 +100,6 @@ def test_a_stream_that_somebody_else_moved_meanwhile_is_not_moved_again(
     office.take_in([move, end])
     assert [(r.seq, r.times) for r in office.store.stored_rows()] == [(1, 1), (2, 1), (3, 1)]
     assert office.store.attempts() == office.store.derive()
-
-
-def test_nobody_has_a_number_that_those_who_follow_can_t_wait_for(office: Office) -> None:
-    if office.store.database.is_sqlite:
-        pytest.skip("SQLite has one writer at a time")
-    held = text(
-        "SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'events'::regclass"
-    )
-    with office.store.database.writing() as connection:
-        first = collector.store.commit._next_events(connection, 3)
-        assert "RowExclusiveLock" in connection.execute(held).scalars().all()
-        assert list(first) == list(range(first[0], first[0] + 3))
 
 
 def test_what_is_remembered_of_a_partition_ends_with_its_term(office: Office, url: str) -> None:
@@ -192,6 +179,43 @@ def test_a_late_will_of_an_older_session_is_ignored(office: Office) -> None:
     assert office.store.device_presence(device.device) == ("lost", NOON_MS + 1)
 
 
+@pytest.mark.parametrize(
+    ("path", "problem", "result"),
+    [("C:\\logs.zip", "", "C:\\logs.zip"), ("", "The disk is full.", "The disk is full.")],
+)
+def test_what_came_of_collecting_logs_is_told_by_the_first_report_of_it(
+    office: Office, path: str, problem: str, result: str
+) -> None:
+    device = Reporter()
+    office.take_in([device.begin()])
+    row, other = (
+        office.commands.create(
+            device.device, CollectLogs(), issued_by="test", wall_ms=office.clock.now_ms()
+        )
+        for _ in range(2)
+    )
+    answer = CommandAnswered(command=row.id, action="collect_logs", executed=True)
+    office.take_in([device.event(answer)])
+    begun = office.commands.get(row.id)
+    assert begun is not None
+    assert (begun.state(NOON_MS), begun.finished_ms, begun.result) == ("executed", None, None)
+    office.clock.at_ms += 5_000
+    office.take_in(
+        [
+            device.event(LogsCollected(path="theirs", command=None)),
+            device.event(LogsCollected(path=path, problem=problem, command=row.id)),
+            device.event(LogsCollected(path="later", command=row.id)),
+        ]
+    )
+    over = office.commands.get(row.id)
+    assert over is not None
+    assert (over.answered_ms, over.finished_ms) == (NOON_MS, NOON_MS + 5_000)
+    assert over.result == result
+    untouched = office.commands.get(other.id)
+    assert untouched is not None
+    assert (untouched.state(NOON_MS), untouched.result) == ("waiting", None)
+
+
 def test_the_first_answer_to_a_command_counts(office: Office) -> None:
     device = Reporter()
     office.take_in([device.begin()])
@@ -209,6 +233,7 @@ def test_the_first_answer_to_a_command_counts(office: Office) -> None:
     answered = office.commands.get(row.id)
     assert answered is not None
     assert answered.state(office.clock.now_ms()) == "executed"
+    assert answered.answered_ms == office.clock.now_ms()
     assert office.commands.waiting(device.device, office.clock.now_ms()) == []
     assert office.commands.to_clear(office.clock.now_ms()) == [(device.device, row.id)]
     office.commands.cleared(row.id)

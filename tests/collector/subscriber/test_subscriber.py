@@ -22,6 +22,8 @@ from agent.wire.messages import Ack, CollectLogs, CollectorState, Command, Signe
 from agent.wire.topics import Channel, collector_topic, device_topic, partition_of
 from agent.wire.vocabulary import EndState
 from collector.store.database import StoreFailed
+from collector.subscriber.partition import Voice
+from collector.subscriber.ports import BrokerLost
 from collector.subscriber.subscriber import Subscriber
 from tests.collector.fleet import (
     TENANT,
@@ -31,7 +33,7 @@ from tests.collector.fleet import (
     event_topic,
     take_over,
 )
-from tests.collector.subscriber.paper_broker import PaperBroker
+from tests.collector.subscriber.paper_broker import PaperBroker, PaperConnection
 
 QUICK = LinkLimits(backoff_ms=1, backoff_ms_max=1, refused_ms=1)
 
@@ -112,6 +114,30 @@ async def test_a_stored_report_is_acknowledged_and_an_attempt_gets_its_signed_as
     assignment = decode(Assignment, payload)
     assert (assignment.device, assignment.attempt) == (device.device, device.attempt)
     assert isinstance(assignment.decision, Admitted)
+
+
+async def test_no_acknowledgement_waits_for_a_decision(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is decided at once; what begins after it is decided together, later."""
+    broker, decided = PaperBroker(), list[list[str]]()
+    devices = [Reporter(device=f"D{n}", stream=f"s{n}") for n in range(4)]
+    admit = office.desk.admit
+
+    def slow(attempts: Any, now_ms: int) -> Any:
+        decided.append([device for device, _attempt in attempts])
+        return admit(attempts, now_ms)
+
+    monkeypatch.setattr(office.desk, "admit", slow)
+    monkeypatch.setattr("collector.subscriber.subscriber.ADMIT_S", 3_600)
+    async with running(office, broker):
+        first, *others = devices
+        await broker.publish(event_topic(first.begin()), encode(first.sent[0]))
+        await broker.payload(topic(first, Channel.ASSIGNMENT))
+        for device in others:
+            await broker.publish(event_topic(device.begin()), encode(device.sent[0]))
+            await ack(broker, device, 1)
+    assert decided == [["D0"]]
 
 
 async def test_nothing_is_acknowledged_before_it_is_committed(
@@ -371,6 +397,59 @@ async def test_an_answered_command_is_cleared_by_its_sender(office: Office) -> N
         answer = device.event(CommandAnswered(command=row.id, action="collect_logs", executed=True))
         await broker.publish(event_topic(answer), encode(answer))
         await broker.until(lambda: where not in broker.retained)
+
+
+async def test_a_command_counts_as_sent_once_the_broker_has_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, device = PaperBroker(), Reporter()
+    office.take_in([device.begin()])
+    sent, noted = office.commands.sent, threading.Event()
+
+    def note(command: str, wall_ms: int) -> None:
+        sent(command, wall_ms)
+        noted.set()
+
+    monkeypatch.setattr(office.commands, "sent", note)
+    row = office.commands.create(
+        device.device, CollectLogs(), issued_by="desk", wall_ms=office.clock.now_ms()
+    )
+    async with running(office, broker) as subscriber:
+        await broker.payload(topic(device, Channel.COMMAND, row.id))
+        assert await asyncio.to_thread(noted.wait, 10)
+        told = office.commands.get(row.id)
+        assert told is not None
+        assert (told.state(office.clock.now_ms()), told.sent_ms) == ("sent", row.issued_ms)
+        # What is said again after a connection broke was sent when it was sent first.
+        noted.clear()
+        office.clock.at_ms += 1_000
+        subscriber.say([office.inbound.command(row)])
+        assert await asyncio.to_thread(noted.wait, 10)
+        again = office.commands.get(row.id)
+    assert again == told
+
+
+async def test_a_command_that_the_broker_did_not_get_waits(office: Office) -> None:
+    """The connection breaks while it is published."""
+    told: list[str] = []
+    voice = Voice()
+    voice.say("somewhere", b"command", lambda: told.append("sent"))
+    connection = PaperConnection(PaperBroker(), "gone", None)
+    with pytest.raises(BrokerLost):
+        await voice.speak(connection)
+    assert told == []
+    voice.say("somewhere", b"command", lambda: told.append("sent"))
+    voice.say("somewhere", b"")
+    broker = PaperBroker()
+    async with broker.connect("back", None) as back:
+        speaking = asyncio.create_task(voice.speak(back))
+        await broker.until(lambda: broker.said("somewhere") == [b""])
+        voice.say("elsewhere", b"command", lambda: told.append("elsewhere"))
+        await broker.until(lambda: broker.said("elsewhere") == [b"command"])
+        voice.say("end", b"")
+        await broker.until(lambda: broker.said("end") == [b""])
+        speaking.cancel()
+    assert told == ["elsewhere"], "what was taken back was not sent"
 
 
 async def test_while_the_store_is_slow_no_more_is_read_than_the_queue_holds(

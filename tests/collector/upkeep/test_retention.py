@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import Table, func, select, update
 
+from agent.wire.messages import CollectLogs
 from agent.wire.vocabulary import EndState
+from collector.device_commands import CommandRow
+from collector.intake import Reason, Refused
 from collector.queries import attempts
+from collector.store import schema
+from collector.store.records import RefusedPayload
 from collector.upkeep import retention
 from collector.upkeep.retention import DAY_MS, KEEP_DAYS_MIN, Retention
-from tests.collector.fleet import Office, Reporter, failure
+from collector.webhooks import queue
+from collector.webhooks.news import Kind
+from collector.webhooks.webhooks import Webhooks
+from tests.collector.fleet import NOON_MS, Office, Reporter, failure
 from tests.collector.stuck.items import later
 
 DAY_MINUTES = 24 * 60
@@ -42,6 +51,68 @@ def test_reports_of_old_ended_attempts_go_and_nothing_else(office: Office) -> No
     assert keeper.run(KEEP, office.clock.now_ms()).reports == 0
     ((at_ms, told),) = keeper.runs()
     assert (at_ms, told) == (office.clock.now_ms(), removed), "the second run removed nothing"
+
+
+def rows(office: Office, table: Table) -> int:
+    with office.store.database.reading() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def test_decisions_and_commands_go_with_the_reports_of_their_attempt(office: Office) -> None:
+    done, open_one = (Reporter(device=n, stream=n) for n in ("DONE", "OPEN"))
+    commands: dict[str, list[CommandRow]] = {}
+    for device in (done, open_one):
+        office.take_in([device.begin()])
+        office.desk.admit([(device.device, device.attempt)], office.clock.now_ms())
+        commands[device.device] = [
+            office.commands.create(
+                device.device, CollectLogs(), issued_by="ann", wall_ms=office.clock.wall_ms()
+            )
+            for _ in range(2)
+        ]
+        office.commands.cleared(commands[device.device][0].id)
+    office.take_in([done.end()])
+    keeper = Retention(office.store.database)
+    keeper.run(KEEP, office.clock.now_ms())
+    assert (rows(office, schema.ASSIGNMENTS), rows(office, schema.COMMANDS)) == (2, 4), "too early"
+    later(office, (KEEP + 1) * DAY_MINUTES)
+    keeper.run(KEEP, office.clock.now_ms())
+    assert office.desk.assigned("DONE", done.attempt) is None
+    assert office.desk.assigned("OPEN", open_one.attempt) is not None
+    (lying,) = office.commands.of_device("DONE")
+    assert lying == commands["DONE"][1], "the broker still has it, and it has to be cleared there"
+    assert len(office.commands.of_device("OPEN")) == 2
+    office.commands.cleared(lying.id)
+    keeper.run(KEEP, office.clock.now_ms())
+    assert office.commands.of_device("DONE") == []
+
+
+def test_an_ended_attempt_without_a_decision_gets_none_again(office: Office) -> None:
+    done, *_ = lived(office)
+    Retention(office.store.database).run(KEEP, office.clock.now_ms())
+    assert office.desk.admit([("DONE", done.attempt)], office.clock.now_ms()) == []
+
+
+def test_refused_payloads_and_undelivered_messages_go_after_the_same_time(office: Office) -> None:
+    refused = RefusedPayload("topic", Refused(Reason.NOT_JSON, "no JSON"), 3, b"ann")
+    hook = Webhooks(office.store.database).add(
+        "https://example.com/", list(Kind), wall_ms=office.clock.wall_ms(), allow_private=False
+    )
+    for state in (None, office.clock.now_ms()):
+        with office.store.database.writing() as connection:
+            queue.put(connection, [(Kind.STARTED, NOON_MS, {"user": "ann"})], NOON_MS)
+            newest = select(func.max(schema.WEBHOOK_QUEUE.c.id)).scalar_subquery()
+            table = schema.WEBHOOK_QUEUE
+            connection.execute(update(table).where(table.c.id == newest).values(given_up_ms=state))
+    office.store.record_refusals([refused], office.clock.now_ms())
+    keeper = Retention(office.store.database)
+    keeper.run(KEEP, office.clock.now_ms() + KEEP * DAY_MS)
+    assert (rows(office, schema.SET_ASIDE), rows(office, schema.WEBHOOK_QUEUE)) == (1, 2)
+    keeper.run(KEEP, office.clock.now_ms() + KEEP * DAY_MS + 1)
+    assert rows(office, schema.SET_ASIDE) == 0
+    (waiting,) = Webhooks(office.store.database).undelivered(hook.id, limit=10)
+    assert waiting.given_up_ms is None, "what is still to be delivered is delivered"
+    assert office.store.refusals() == {Reason.NOT_JSON.value: 1}, "the count stays"
 
 
 def test_no_figure_of_the_page_changes(office: Office) -> None:
