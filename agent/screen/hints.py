@@ -18,6 +18,8 @@ class Situation:
 
     actions: bool = False
     """Whether there is something to press."""
+    chosen: bool = False
+    """Whether Enter would press it."""
     everything: bool = False
     """Whether the list is unfolded."""
     following: bool = True
@@ -40,11 +42,12 @@ def hints(progress: Progress | None, viewer: Viewer, situation: Situation, width
 
 
 def _keys(viewer: Viewer, may_leave: bool, situation: Situation) -> Iterator[tuple[str, str]]:
+    enter_closes = may_leave and viewer.at_device and not situation.chosen
     if may_leave:
-        yield "Enter" if viewer.at_device else "q", "close"
+        yield "Enter" if enter_closes else "q", "close"
     if situation.actions:
         yield "Tab", "choose"
-        if not (may_leave and viewer.at_device):
+        if not enter_closes:
             yield "Enter", "confirm"
     if viewer.at_device and viewer.emergency_exit_allowed and not may_leave:
         yield "Ctrl+E", "emergency exit"

@@ -10,18 +10,24 @@ from agent.wire.progress import Reporting
 
 
 def reporting_line(
-    reporting: Reporting, width: int, zone: tzinfo | None = None, *, watching: bool = False
+    reporting: Reporting,
+    width: int,
+    zone: tzinfo | None = None,
+    *,
+    watching: bool = False,
+    over: bool = False,
 ) -> Line:
     """Connection and reports in one line; a symbol and words, what a person should know first.
 
-    For a watcher it says how current the page is: the reports are the watched device's business.
+    For a watcher it says how current the page is: the reports are the watched device's business. An attempt that is
+    `over` needs no connection any more once its reports are through.
     """
-    symbol, tone, words = _watched(reporting) if watching else _state(reporting, zone)
+    symbol, tone, words = _watched(reporting) if watching else _state(reporting, zone, over=over)
     broker = f" · {one_line(reporting.broker)}" if reporting.broker and width >= 100 else ""
     return clip((Span(f"{symbol} ", tone), Span(words, tone), Span(broker, Tone.MUTED)), width)
 
 
-def _state(reporting: Reporting, zone: tzinfo | None) -> tuple[str, Tone, str]:
+def _state(reporting: Reporting, zone: tzinfo | None, *, over: bool) -> tuple[str, Tone, str]:
     waiting = _waiting(reporting.unacknowledged)
     if reporting.problem:
         return "!", Tone.WARN, joined([one_line(reporting.problem), waiting])
@@ -30,6 +36,8 @@ def _state(reporting: Reporting, zone: tzinfo | None) -> tuple[str, Tone, str]:
         return "!", Tone.WARN, joined([f"Reports are not getting through since {since}", waiting])
     if not reporting.connected and not reporting.broker:
         return "○", Tone.MUTED, "Works without a broker · nothing is reported"
+    if not reporting.connected and over and not reporting.unacknowledged:
+        return "✓", Tone.GOOD, "Signed off · every report has arrived"
     if not reporting.connected:
         return "○", Tone.WARN, joined(["Not connected · setup goes on, reports are kept", waiting])
     if reporting.collector_online is False:

@@ -139,7 +139,13 @@ class EspScreen(Screen[None]):
         )
         detail = Detail(frame.width - 2, roomy=frame.roomy, everything=self._everything)
         self.query_one(ListPane).show(item_list(progress, detail))
-        said = reporting_line(reporting, frame.width, viewer.zone, watching=viewer.watching)
+        said = reporting_line(
+            reporting,
+            frame.width,
+            viewer.zone,
+            watching=viewer.watching,
+            over=progress.end_state is not None,
+        )
         self.query_one("#reporting", Painted).show((said,))
         self._draw_hints()
 
@@ -154,6 +160,7 @@ class EspScreen(Screen[None]):
         progress = self._latest[0] if self._latest else None
         situation = Situation(
             actions=bool(self.query(ActionLine)),
+            chosen=isinstance(self.focused, ActionLine),
             everything=self._everything,
             following=self.query_one(ListPane).following,
             own_theme=self.app.theme in THEMES,
@@ -161,6 +168,14 @@ class EspScreen(Screen[None]):
         width = self._frame.width
         said = hints(progress, self._viewer, situation, width)
         self.query_one("#hints", Painted).show((said,))
+
+    def on_descendant_focus(self) -> None:
+        """An action was chosen: Enter presses it now."""
+        self._draw_hints()
+
+    def on_descendant_blur(self) -> None:
+        """No action is chosen any more."""
+        self._draw_hints()
 
     async def action_scroll_list(self, lines: int) -> None:
         """A person looks around."""

@@ -153,7 +153,7 @@ def show_or_exit(
     """Print figures, for a program or for people, and write their report.
 
     Args:
-        named: the scenario's file in commands to try next.
+        named: the scenario's file, with what makes it the same fleet, in commands to try next.
     """
     if report is not None:
         write_report_or_exit(report, figures)

@@ -138,7 +138,9 @@ def whatif(
     except (EngineFailed, OverrideRefused) as refused:
         fail(refused)
     figures["seconds"] = round(time.perf_counter() - began, 3)
-    show_or_exit(figures, report=report, as_json=as_json, named=str(scenario))
+    same = {"--devices": devices, "--seed": seed}
+    again = [f" {option} {value}" for option, value in same.items() if value is not None]
+    show_or_exit(figures, report=report, as_json=as_json, named="".join([str(scenario), *again]))
     if interruption.happened:
         raise typer.Exit(EXIT_INTERRUPTED)
 
@@ -182,7 +184,12 @@ def _search_or_exit(
         except CutShort:
             typer.echo("esp-sim: interrupted before there was an answer", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
-    return {"devices": run.devices, "seed": run.seed, "find": search_figures(found)}
+    return {
+        "title": run.scenario.title,
+        "devices": run.devices,
+        "seed": run.seed,
+        "find": search_figures(found),
+    }
 
 
 def _say_interrupted(counted: Counted, out: Path | None) -> None:

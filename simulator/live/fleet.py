@@ -45,6 +45,8 @@ from simulator.rollout import Rollout
 STARTS_PER_SECOND: Final = 200
 """Connections opened at most: a broker takes them one after another anyway."""
 GOODBYE_MS: Final = 800
+WAKES_EVERY_MS: Final = 5
+"""A quarter of what the journal of a fleet gathers for: all that is due in a second wakes agents in 200 turns at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +216,7 @@ class Fleet:
             limits=plan.rollout.limits,
             broker=str(plan.broker),
             goodbye_ms=GOODBYE_MS,
+            wakes_every_ms=WAKES_EVERY_MS,
         )
         clock = DeviceClock(plan.speed, wall=plan.wall)
         return Driver(

@@ -7,7 +7,7 @@ import contextlib
 import time
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -273,15 +273,13 @@ class _MeasuredConnection:
         self.is_open = True
         self._meter.opened(self._device, self._connection, time.monotonic() - self._began_s)
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Awaitable[None]:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
         """See `Connection.publish`."""
         self._meter.published(topic, payload)
         if topic.endswith(EVENT_SUFFIX):
             self._times.sent += 1
         began_s = time.monotonic()
-        confirmation = asyncio.ensure_future(
-            self._connection.publish(topic, payload, retain=retain)
-        )
+        confirmation = self._connection.publish(topic, payload, retain=retain)
         confirmation.add_done_callback(partial(self._confirmed, began_s))
         return confirmation
 

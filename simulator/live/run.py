@@ -22,7 +22,7 @@ from simulator.live.collector_counts import collector_counts, failures_between
 from simulator.live.delivery_audit import ReportKey
 from simulator.live.fleet import REFUSED, FleetDevice, clear_retained
 from simulator.live.load_figures import Measured, Spread, StormFigures, figures_of
-from simulator.live.processes import STOP_S, Program
+from simulator.live.processes import STOP_S, NotStarted, Program
 from simulator.live.run_options import (
     UNPACED,
     Address,
@@ -44,6 +44,7 @@ from simulator.rollout import Rollout, collector_setup
 EMBEDDED_DEVICES_MAX: Final = 200
 """Above this Mosquitto is used where it is installed: the embedded broker is made for demonstrations."""
 PROGRESS_S: Final = 2.0
+KNOCK_S: Final = 5.0
 CLEAR_S: Final = 5.0
 HURRIED_STOP_S: Final = 0.05
 HURRIED_S: Final = 0.8
@@ -106,11 +107,13 @@ class LiveRun:
         data = self._options.data
         folder = Path(tempfile.mkdtemp(prefix="esp-sim-")) if data is None else data
         claim(folder)
-        summary = await self._in(folder, show, tell)
-        if data is None and summary.is_good:
-            shutil.rmtree(folder, ignore_errors=True)
-        elif data is None:
-            print(f"esp-sim: journals, store and logs are in {folder}", file=sys.stderr)  # noqa: T201
+        is_good = False
+        try:
+            summary = await self._in(folder, show, tell)
+            is_good = summary.is_good
+        finally:
+            if data is None:
+                _clear_away(folder, is_good=is_good)
         return summary
 
     async def _in(self, folder: Path, show: Show, tell: Tell) -> Summary:
@@ -342,7 +345,7 @@ class LiveRun:
     @contextlib.asynccontextmanager
     async def _broker(self, folder: Path) -> AsyncIterator[str]:
         if self._options.broker is not None:
-            parse_broker(self._options.broker)
+            await _knock(self._options.broker)
             yield self._options.broker
             return
         embedded = ["--embedded"] if self._options.devices <= EMBEDDED_DEVICES_MAX else []
@@ -398,6 +401,21 @@ def _stored_s(watch: StoreWatch) -> dict[tuple[str, int], float] | None:
     }
 
 
+async def _knock(broker: str) -> None:
+    """Raises `NotStarted` where nobody listens, before a collector waits there in vain."""
+    address = parse_broker(broker)
+    try:
+        async with asyncio.timeout(KNOCK_S):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except OSError as error:
+        # A timeout is an OSError without a text of its own.
+        why = error.strerror or "no answer in time"
+        raise NotStarted(
+            f"--broker {broker}: nobody answers there ({why}); start the broker, or name another"
+        ) from error
+    writer.close()
+
+
 async def clear(
     broker: str, tenant: str, devices: Sequence[SimulatedDevice], within_s: float = CLEAR_S
 ) -> None:
@@ -406,3 +424,11 @@ async def clear(
     with contextlib.suppress(*REFUSED, TimeoutError):
         async with asyncio.timeout(within_s):
             await clear_retained(parse_broker(broker), tenant, devices)
+
+
+def _clear_away(folder: Path, *, is_good: bool) -> None:
+    """Keep what a run left behind only where it tells something."""
+    if is_good or not any(path.is_file() for path in folder.rglob("*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"esp-sim: journals, store and logs are in {folder}", file=sys.stderr)  # noqa: T201

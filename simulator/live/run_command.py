@@ -193,6 +193,10 @@ async def _live(options: LiveOptions, *, with_board: bool) -> tuple[Summary, boo
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, interrupt)
     board = Board(interrupted) if with_board else None
+    if board is not None:
+        typer.echo(
+            "Starting. On the board q shows plain progress; Ctrl+C here ends the run.", err=True
+        )
     show = _nothing if board is None else board.show
 
     def tell(progress: LiveProgress) -> None:

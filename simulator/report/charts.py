@@ -180,7 +180,14 @@ def _histogram(
     axes.set_ylim(0, top)
     for percent in (50, 90):
         axes.axvline(minutes[f"p{percent}"], color=INK, linewidth=0.9, linestyle=":")
-        axes.text(minutes[f"p{percent}"], top, f"  p{percent}", va="top", ha="left", fontsize=8)
+        axes.annotate(
+            f"p{percent}",
+            (minutes[f"p{percent}"], top),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+        )
     axes.set_yticks([])
     axes.set_xlim(left=0)
     axes.set_title(

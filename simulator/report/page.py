@@ -28,7 +28,8 @@ p, li { max-width: 44rem; }
 .tiles dt { font-size: .875rem; }
 .tiles dd { margin: 0; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tiles dd span { display: block; font-size: .8rem; font-weight: 400; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.5rem; align-items: start; }
+.charts { columns: 24rem; column-gap: 1.5rem; }
+.charts > * { break-inside: avoid; margin-bottom: 1.5rem; }
 figure { margin: 0; }
 figcaption { font-weight: 600; margin-bottom: .25rem; }
 figure p { margin: .25rem 0 0; }
@@ -72,7 +73,8 @@ def page(
         f"<title>{escape(heading)}</title>",
         f"<style>\n{_CSS}</style></head><body>",
         f"<header><h1>{escape(heading)}</h1>",
-        f'<p class="small">{figures["devices"]:,} devices, seed {figures["seed"]}</p></header><main>',
+        f'<p class="small">{escape(figures["title"])} · {figures["devices"]:,} devices, seed {figures["seed"]}</p>',
+        "</header><main>",
         *(f"<p>{escape(sentence)}</p>" for sentence in sentences),
         *_tiles(figures),
         *_advice(figures),
@@ -147,10 +149,14 @@ def _table(table: TableOf) -> str:
     )
     body = "\n".join(_row(row, numeric) for row in table.rows)
     return (
-        f"<details><summary>{escape(table.title)} ({len(table.rows)} rows, also in {table.name}.csv)</summary>"
+        f"<details><summary>{escape(table.title)} ({_counted(len(table.rows))}, also in {table.name}.csv)</summary>"
         f'<div class="scroll" tabindex="0"><table><caption>{escape(table.title)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div></details>"
     )
+
+
+def _counted(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows} rows"
 
 
 def _row(row: Sequence[Any], numeric: Sequence[bool]) -> str:

@@ -99,7 +99,11 @@ class Counted:
         """What was counted as `--json` prints it, but for the wall-clock time at its end."""
         run, tallies = self.run, self.versions.tallies
         labels = labels_of(run.scenario)
-        figures: dict[str, Any] = {"devices": self.devices, "seed": run.seed}
+        figures: dict[str, Any] = {
+            "title": run.scenario.title,
+            "devices": self.devices,
+            "seed": run.seed,
+        }
         match run.question:
             case Alone():
                 figures |= figures_of(tallies[0], labels)

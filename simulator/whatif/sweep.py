@@ -96,11 +96,11 @@ def sweep_sentence(key: str, rows: Sequence[Row]) -> str:
             f"Between no two neighbouring values of {key} was a difference in success found; one of "
             f"{points(detectable)} or more would have been found in {OF_FLEETS}."
         )
-    listed = " and ".join(f"from {before} to {after}" for before, after in found)
-    return (
-        f"Of the steps of {key}, the one{'s' if len(found) > 1 else ''} {listed} make"
-        f"{'' if len(found) > 1 else 's'} a difference in success."
-    )
+    listed = ", ".join(f"from {before} to {after}" for before, after in found)
+    if len(found) == len(steps):
+        return f"Every step of {key} makes a difference in success: {listed}."
+    which = "one makes" if len(found) == 1 else f"{len(found)} make"
+    return f"Of the {len(steps)} steps of {key}, {which} a difference in success: {listed}."
 
 
 def sweep_figures(key: str, rows: Sequence[Row]) -> dict[str, Any]:

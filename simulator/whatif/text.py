@@ -20,7 +20,7 @@ BAR_WIDTH: Final = 12
 
 
 def print_figures(figures: Mapping[str, Any], console: Console, scenario: str) -> None:
-    """One fleet. `scenario` is the file as the person named it, for commands to try next."""
+    """One fleet. `scenario` is what the person named, file and options of the fleet, for commands to try next."""
     console.print(f"{figures['devices']:,} devices, seed {figures['seed']}", style="bold")
     _print_overview(figures, console)
     console.print()
@@ -200,7 +200,7 @@ def _values(key: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         "Success",
         "Enrolled",
         *beside,
-        "Mean",
+        "Mean min",
         "p90",
         "Gate p90",
         "Timeouts",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,21 +70,25 @@ def test_whatif_has_a_row_for_each_variant_of_a_type() -> None:
     ("arguments", "expected"),
     [
         (["--broker", "http://here"], "write mqtt://host:port"),
+        (["--broker", "mqtt://127.0.0.1:1"], "nobody answers there"),
         (["--collector", "http://127.0.0.1:1"], "needs --broker, --token-file and --trust"),
         (["--data", "{full}"], "is not empty; name a new folder"),
         (["--identities", "{full}"], "esp-broker device"),
     ],
 )
 def test_an_option_that_can_not_be_used_is_said_with_its_remedy(
-    arguments: list[str], expected: str, tmp_path: Path
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "something").touch()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     given = [argument.format(full=tmp_path) for argument in arguments]
     code, out, err = call("run", COMPANY, "--devices", "1", "--json", *given)
     assert (code, out) == (2, "")
     assert err.startswith("esp-sim: ")
     assert expected in err
     assert "Traceback" not in err
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_version_and_help() -> None:

@@ -112,7 +112,7 @@ def test_any_number_can_be_searched_for() -> None:
         out.split()
     )
     figures = json.loads(call(*asked, "--json")[1])
-    assert list(figures) == ["devices", "seed", "find", "seconds"]
+    assert list(figures) == ["title", "devices", "seed", "find", "seconds"]
     found, rows = figures["find"]["found"], figures["find"]["tried"]
     rates = {row["value"]: row["success_rate"] for row in rows}
     assert rates[found] >= 0.6 > rates[found + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
@@ -82,9 +83,14 @@ class Connection:
     async def subscribe(self, filters: Sequence[str]) -> None:
         pass
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        confirmation: asyncio.Future[None] = loop.create_future()
         if self.is_cut:
-            raise TransportLost("gone")
+            loop.call_soon(confirmation.set_exception, TransportLost("gone"))
+        else:
+            loop.call_soon(confirmation.set_result, None)
+        return confirmation
 
     async def messages(self) -> AsyncIterator[Incoming]:
         return

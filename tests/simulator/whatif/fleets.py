@@ -38,7 +38,12 @@ def figures_of(
     """The figures of a fleet, without the seconds."""
     if isinstance(question, Find):
         found = search(scenario, question, runner(devices, seed))
-        return {"devices": devices, "seed": seed, "find": search_figures(found)}
+        return {
+            "title": scenario.title,
+            "devices": devices,
+            "seed": seed,
+            "find": search_figures(found),
+        }
     return counted(scenario, question, devices=devices, seed=seed).figures()
 
 

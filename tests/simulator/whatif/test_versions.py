@@ -171,7 +171,13 @@ def test_a_sweep_has_a_row_for_each_value_beside_the_one_before() -> None:
     assert rows[2].beside_previous is not None
     gained = rows[2].tally.whole.succeeded - rows[1].tally.whole.succeeded
     assert rows[2].beside_previous.whole.second_only == gained
-    assert "from 15 to 30 and from 30 to 1440 make a difference" in sweep_sentence("timeout", rows)
+    assert sweep_sentence("timeout", rows) == (
+        "Every step of timeout makes a difference in success: from 15 to 30, from 30 to 1440."
+    )
+    rows = sweep_of(tight(), "timeout", (15, 30, 1439, 1440))
+    assert sweep_sentence("timeout", rows) == (
+        "Of the 3 steps of timeout, 2 make a difference in success: from 15 to 30, from 30 to 1439."
+    )
 
 
 def test_a_sweep_that_finds_nothing_says_so() -> None:
