@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -134,12 +135,12 @@ class Commands:
             row = connection.execute(select(table).where(table.c.id == command)).first()
             return None if row is None else _row(row)
 
-    def waiting(self, device: str, wall_ms: int) -> list[CommandRow]:
-        """What the device still has to answer, the oldest first."""
+    def waiting(self, devices: Collection[str], wall_ms: int) -> list[CommandRow]:
+        """What these devices still have to answer, the oldest first."""
         table = schema.COMMANDS
         query = (
             select(table)
-            .where(table.c.device == device, table.c.executed.is_(None))
+            .where(table.c.device.in_(devices), table.c.executed.is_(None))
             .where(table.c.expires_ms > wall_ms)
             .order_by(table.c.issued_ms, table.c.id)
         )

@@ -28,7 +28,7 @@ from agent.runtime.ports import (
 from agent.wire.events import Report
 
 GROUP_MAX: Final = 512
-"""How many batches one transaction takes at most, so that nobody waits long."""
+"""How many requests are taken together at most, so that nobody waits long."""
 
 GATHER_S: Final = 0.02
 """How long a fleet's transaction waits for more batches; after one of a single device the next waits for none."""
@@ -48,6 +48,8 @@ class _Commit:
 class _Job:
     work: Callable[[sqlite3.Connection], Any]
     done: asyncio.Future[Any]
+    newcomer: tuple[str, str] | None = None
+    """Device and stream that the file has to know before, unless it knows the device."""
 
 
 class SqliteJournal:
@@ -77,7 +79,7 @@ class SqliteJournal:
 
     async def load(self, device: str, new_stream: str) -> JournalState:
         """See `Journal.load`."""
-        return await self._run(functools.partial(self._load, device, new_stream))
+        return await self._run(functools.partial(self._load, device), (device, new_stream))
 
     async def commit(self, device: str, batch: Batch) -> None:
         """See `Journal.commit`."""
@@ -108,9 +110,11 @@ class SqliteJournal:
         self._writer.join()
         let_go(self._lock)
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(
+        self, work: Callable[[sqlite3.Connection], T], newcomer: tuple[str, str] | None = None
+    ) -> T:
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._submit(_Job(work, done))
+        self._submit(_Job(work, done, newcomer))
         return await done
 
     def _submit(self, request: _Commit | _Job) -> None:
@@ -126,53 +130,62 @@ class SqliteJournal:
             if has_company and isinstance(request, _Commit):
                 # To be woken by each batch would cost more than the transactions that are saved; closing ends the wait.
                 self._closing.wait(GATHER_S)
-            group: list[_Commit] = []
-            job: _Job | None = None
-            ended = False
-            # A job stands in line with the commits: what was handed in before it is in the file first.
-            while True:
-                if request is None:
-                    ended = True
-                    break
-                if isinstance(request, _Job):
-                    job = request
-                    break
-                group.append(request)
-                if len(group) == GROUP_MAX:
+            commits: list[_Commit] = []
+            jobs: list[_Job] = []
+            while request is not None:
+                if isinstance(request, _Commit):
+                    commits.append(request)
+                else:
+                    jobs.append(request)
+                if len(commits) + len(jobs) == GROUP_MAX:
                     break
                 try:
                     request = self._inbox.get_nowait()
                 except queue.Empty:
                     break
-            has_company = any(other.device != group[0].device for other in group)
-            self._commit_group(group)
-            if job is not None:
-                self._do(job)
-            if ended:
+            has_company = any(other.device != commits[0].device for other in commits)
+            newcomers = [job.newcomer for job in jobs if job.newcomer is not None]
+            failure = self._commit_group(commits, newcomers)
+            # After the commits: what was handed in before a job is in the file when it looks.
+            for job in jobs:
+                self._do(job, failure if job.newcomer else None)
+            if request is None:
                 break
         self._connection.close()
 
-    def _commit_group(self, group: Sequence[_Commit]) -> None:
-        if not group:
-            return
+    def _commit_group(
+        self, commits: Sequence[_Commit], newcomers: Sequence[tuple[str, str]]
+    ) -> JournalFailed | None:
+        """One transaction for the batches, and for the devices that are new; why it failed, if it did."""
+        if not commits and not newcomers:
+            return None
+        is_lazy = not newcomers and all(request.batch.lazy for request in commits)
+        level = "NORMAL" if is_lazy else "FULL"
+        failure: JournalFailed | None = None
         try:
-            level = "NORMAL" if all(request.batch.lazy for request in group) else "FULL"
             self._connection.execute(f"PRAGMA synchronous = {level}")
             with transaction(self._connection):
-                for request in group:
+                for request in commits:
                     self._writes.add(self._ids[request.device], request.batch)
                 self._writes.flush()
+                self._connection.executemany(
+                    "INSERT INTO device (name, stream) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
+                    newcomers,
+                )
         except sqlite3.Error as error:
             self._writes = Writes(self._connection)
             failure = JournalFailed(f"{self.path}: {error}")
-            _answer([(r.done, None, failure) for r in group if r.done is not None])
         else:
-            self.commits += len(group)
+            self.commits += len(commits)
             self.transactions += 1
             self.syncs += level == "FULL"
-            _answer([(r.done, None, None) for r in group if r.done is not None])
+        _answer([(r.done, None, failure) for r in commits if r.done is not None])
+        return failure
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: _Job, failure: JournalFailed | None) -> None:
+        if failure is not None:
+            _answer([(job.done, None, failure)])
+            return
         try:
             result = job.work(self._connection)
         except sqlite3.DatabaseError as error:
@@ -182,12 +195,7 @@ class SqliteJournal:
         else:
             _answer([(job.done, result, None)])
 
-    def _load(self, device: str, new_stream: str, connection: sqlite3.Connection) -> JournalState:
-        with transaction(connection):
-            connection.execute(
-                "INSERT INTO device (name, stream) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
-                (device, new_stream),
-            )
+    def _load(self, device: str, connection: sqlite3.Connection) -> JournalState:
         state = read_device(self.path, connection, device)
         self._ids[device] = device_key(connection, device)
         return state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -149,9 +149,13 @@ class Store:
 
     def stream(self, device: str, stream: str) -> StreamRow:
         """How far one stream is stored; a row that says 0 when nothing is."""
+        return self.streams([(device, stream)])[0]
+
+    def streams(self, keys: Sequence[Key]) -> list[StreamRow]:
+        """The same of many, by device and stream; each is named once."""
         with self.database.reading() as connection:
-            rows, _ids = load_streams(connection, [(device, stream)])
-        return rows[device, stream]
+            rows, _ids = load_streams(connection, keys)
+        return list(rows.values())
 
     def attempts(self) -> list[AttemptView]:
         """The view of every attempt, in the order of their first reports."""
@@ -160,10 +164,12 @@ class Store:
             found = connection.execute(select(table).order_by(table.c.first_order)).mappings()
             return [view_of(row) for row in found]
 
-    def open_attempts(self) -> list[AttemptView]:
-        """The attempts that have not ended, in the order of their first reports."""
+    def open_attempts(self, devices: Collection[str] | None = None) -> list[AttemptView]:
+        """The attempts that have not ended, of these devices or of all, in the order of their first reports."""
         table = schema.ATTEMPTS
         query = select(table).where(table.c.end_state.is_(None)).order_by(table.c.first_order)
+        if devices is not None:
+            query = query.where(table.c.device.in_(devices))
         with self.database.reading() as connection:
             return [view_of(row) for row in connection.execute(query).mappings()]
 

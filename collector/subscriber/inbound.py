@@ -16,7 +16,6 @@ from agent.wire.codec import PayloadRefused, decode, encode, encode_ack
 from agent.wire.events import MessageRefused
 from agent.wire.messages import Presence, RefreshAssignment
 from agent.wire.topics import RETAINED, Channel, DeviceTopic, device_topic, parse, partition_of
-from collector.attempts import AttemptView
 from collector.clock import Clock
 from collector.decisions import Assigned
 from collector.desk import Desk
@@ -45,6 +44,8 @@ from collector.subscriber.ports import Delivered
 LOG = structlog.get_logger("collector.inbound")
 
 CLEAN_MAX: Final = 100
+WELCOME_MAX: Final = 500
+"""So many devices are looked up at once."""
 _PRESENCE: Final = f"/{Channel.PRESENCE.value}"
 
 
@@ -153,10 +154,11 @@ class Inbound:
                 started += part.started
         try:
             self._store.record_refusals(sorted_.refused, self._clock.now_ms())
-            births = self._store.record_presences(sorted_.presences, self._clock.now_ms())
-            for presence in births:
-                if presence.state == "online":
-                    said += self.answer_birth(presence.device, presence.stream, terms)
+            counting = self._store.record_presences(sorted_.presences, self._clock.now_ms())
+            born = [(p.device, p.stream) for p in counting if p.state == "online"]
+            answered, undecided = self.answer_births(born, terms)
+            said += answered
+            started += undecided
         except StoreFailed as failure:
             self._store_failed(failure)
             stored = False
@@ -280,25 +282,32 @@ class Inbound:
             return []
         return [said for one in decided for said in self._assignment(one, terms)]
 
-    def answer_birth(self, device: str, stream: str, terms: Mapping[str, int]) -> Iterator[Said]:
-        """A birth is a question: how far am I stored, what was decided, what am I to do?"""
-        yield from self._ack(self._store.stream(device, stream), terms)
-        for view in self._store.device_attempts(device):
-            if view.end_state is None:
-                yield from self._attempt(view, terms)
-        yield from self._commands_of(device)
+    def answer_births(
+        self, born: Sequence[Key], terms: Mapping[str, int]
+    ) -> tuple[list[Said], list[Key]]:
+        """A birth is a question: how far am I stored, what was decided, what am I to do?
+
+        Takes devices with their streams. Returns what to say at once, and the open attempts, for `admit` to tell of.
+        """
+        if not born:
+            return [], []
+        devices = sorted({device for device, _ in born})
+        said = [one for row in self._store.streams(born) for one in self._ack(row, terms)]
+        said += self._commands_of(devices)
+        views = self._store.open_attempts(devices)
+        return said, [(view.device, view.attempt) for view in views]
 
     def welcome(self, partition: str, terms: Mapping[str, int]) -> Iterator[Said]:
         """What a partition has to be told when its collector returns: the broker may have forgotten everything."""
-        for view in self._store.open_attempts():
-            if partition_of(view.device) == partition:
-                yield from self._ack(self._store.stream(view.device, view.stream), terms)
-                yield from self._attempt(view, terms)
-                yield from self._commands_of(view.device)
-
-    def _attempt(self, view: AttemptView, terms: Mapping[str, int]) -> Iterator[Said]:
-        for assigned in self._desk.admit([(view.device, view.attempt)], self._clock.now_ms()):
-            yield from self._assignment(assigned, terms)
+        views = [v for v in self._store.open_attempts() if partition_of(v.device) == partition]
+        for start in range(0, len(views), WELCOME_MAX):
+            some = views[start : start + WELCOME_MAX]
+            for row in self._store.streams([(view.device, view.stream) for view in some]):
+                yield from self._ack(row, terms)
+            attempts = [(view.device, view.attempt) for view in some]
+            for assigned in self._desk.admit(attempts, self._clock.now_ms()):
+                yield from self._assignment(assigned, terms)
+            yield from self._commands_of(sorted({view.device for view in some}))
 
     def _ack(self, row: StreamRow, terms: Mapping[str, int]) -> Iterator[Said]:
         partition, topic = self._ack_topic(row.device)
@@ -341,9 +350,9 @@ class Inbound:
         assigned = self._desk.refresh(device, attempt, self._clock.now_ms())
         return [] if assigned is None else list(self._assignment(assigned, terms))
 
-    def _commands_of(self, device: str) -> Iterator[Said]:
-        for row in self._commands.waiting(device, self._clock.wall_ms()):
-            yield self.command(row)
+    def _commands_of(self, devices: Sequence[str]) -> list[Said]:
+        waiting = self._commands.waiting(devices, self._clock.wall_ms())
+        return [self.command(row) for row in waiting]
 
     def command(self, row: CommandRow) -> Said:
         """A command as it is published."""

@@ -14,7 +14,9 @@ from tests.collector.fleet import Office
 from tests.collector.pages import seed_report
 from tests.collector.postgres import REASON, Server, binaries, running_server
 
-ON_BOTH = frozenset({"test_live_updates", "test_retention", "test_watch", "test_webhooks"})
+ON_BOTH = frozenset(
+    {"test_births", "test_live_updates", "test_retention", "test_watch", "test_webhooks"}
+)
 """What reads and writes the store beside the intake is shown on SQLite and on PostgreSQL alike."""
 
 

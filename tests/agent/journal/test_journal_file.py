@@ -337,3 +337,47 @@ async def test_closing_ends_the_wait_for_company_and_writes_what_was_handed_in(
     again = open_journal(path)
     assert [(await again.load(device, "x")).session for device in devices] == [200, 99]
     again.close()
+
+
+async def test_devices_that_begin_or_look_back_share_transactions_with_those_that_go_on(
+    path: Path,
+) -> None:
+    """A fleet that is switched on while it enrolls: hardly more than one transaction for each look at the queue."""
+    journal = open_journal(path)
+    old, new = ([f"{age}-{n}" for n in range(200)] for age in ("OLD", "NEW"))
+    await asyncio.gather(*(journal.load(name, f"stream-{name}") for name in old))
+    made = report(1)
+    kept: list[Durable] = [KeepReport(1, made, content_of(made)), NumberReport(1, 1, "digest")]
+    await asyncio.gather(*(journal.commit(name, Batch(outbox=kept)) for name in old))
+    statements: list[str] = []
+    journal._connection.set_trace_callback(statements.append)
+    loads, commits, fetches = [], [], []
+    for other, name in zip(new, old, strict=True):
+        loads.append(asyncio.create_task(journal.load(other, f"stream-{other}")))
+        marked = Batch(outbox=[MarkAcknowledged(1, 5)])
+        commits.append(asyncio.create_task(journal.commit(name, marked)))
+        fetches.append(asyncio.create_task(journal.fetch(name, 1, 1)))
+    states = await asyncio.gather(*loads)
+    assert [state.stream for state in states] == [f"stream-{name}" for name in new]
+    await asyncio.gather(*commits)
+    assert await asyncio.gather(*fetches) == [[(1, made)]] * len(old)
+    assert 0 < statements.count("COMMIT") < 30
+    journal.close()
+
+
+async def test_a_device_that_can_t_be_begun_is_told_and_others_can_look_back(path: Path) -> None:
+    journal = open_journal(path)
+    await journal.load("PC-1", "stream-1")
+    made = report(1)
+    await journal.commit(
+        "PC-1", Batch(outbox=[KeepReport(1, made, content_of(made)), NumberReport(1, 1, "digest")])
+    )
+    journal._connection.execute("PRAGMA query_only = ON")
+    begun, found = await asyncio.gather(
+        journal.load("PC-2", "stream-2"), journal.fetch("PC-1", 1, 1), return_exceptions=True
+    )
+    assert isinstance(begun, JournalFailed)
+    assert found == [(1, made)]
+    journal._connection.execute("PRAGMA query_only = OFF")
+    assert (await journal.load("PC-2", "stream-2")).stream == "stream-2"
+    journal.close()

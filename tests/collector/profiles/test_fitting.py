@@ -144,7 +144,8 @@ def test_a_device_whose_assignment_does_not_fit_hears_so_at_once(
     office.desk.apply(Setup(catalogue={WINDOWS: Catalogue(items=items(200))}), 0)
     device = Reporter()
     office.take_in([device.begin()])
-    said = list(office.inbound.answer_birth(device.device, device.stream, office.terms))
+    said, attempts = office.inbound.answer_births([(device.device, device.stream)], office.terms)
+    said += office.inbound.admit(attempts, office.terms)
     topic = str(device_topic(TENANT, device.device, Channel.ASSIGNMENT))
     (payload,) = [one.payload for one in said if one.topic == topic]
     assigned = office.desk.assigned(device.device, device.attempt)

@@ -234,7 +234,7 @@ def test_the_first_answer_to_a_command_counts(office: Office) -> None:
     assert answered is not None
     assert answered.state(office.clock.now_ms()) == "executed"
     assert answered.answered_ms == office.clock.now_ms()
-    assert office.commands.waiting(device.device, office.clock.now_ms()) == []
+    assert office.commands.waiting([device.device], office.clock.now_ms()) == []
     assert office.commands.to_clear(office.clock.now_ms()) == [(device.device, row.id)]
     office.commands.cleared(row.id)
     assert office.commands.to_clear(office.clock.now_ms()) == []

@@ -60,7 +60,8 @@ class Agent:
     def resume(self, office: Office) -> None:
         """Connected again: the birth is a question, and the answer says how far it is stored."""
         self._feed(office, SendingResumed())
-        for said in office.inbound.answer_birth(DEVICE, "stream-1", office.terms):
+        answers, _ = office.inbound.answer_births([(DEVICE, "stream-1")], office.terms)
+        for said in answers:
             self._hear(office, said.topic, said.payload)
 
     def _feed(self, office: Office, event: object) -> None:
