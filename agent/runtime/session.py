@@ -138,7 +138,8 @@ class _Writer:
             confirmation.add_done_callback(self._confirmed)
 
     def _confirmed(self, confirmation: asyncio.Future[None]) -> None:
-        failure = None if confirmation.cancelled() else confirmation.exception()
+        given_up = confirmation.cancelled()
+        failure = TransportLost("a message was given up") if given_up else confirmation.exception()
         if self.over.done():
             return
         if failure is not None:

@@ -17,6 +17,7 @@ from collector.store.database import StoreFailed
 from collector.subscriber import subscriber as subscriber_module
 from collector.subscriber.backlog import Backlog
 from tests.collector.fleet import Office, Reporter, event_topic
+from tests.collector.subscriber.held_commits import hold_commits
 from tests.collector.subscriber.paper_broker import PaperBroker
 from tests.collector.subscriber.test_subscriber import ack, running
 
@@ -95,15 +96,7 @@ def value(office: Office, name: str) -> float:
 async def test_while_a_commit_hangs_the_metrics_say_what_waits_and_since_when(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reached, may_commit = threading.Event(), threading.Event()
-    commit = office.store.commit
-
-    def slow(*given: Any) -> Any:
-        reached.set()
-        assert may_commit.wait(10)
-        return commit(*given)
-
-    monkeypatch.setattr(office.store, "commit", slow)
+    reached, may_commit = hold_commits(office, monkeypatch)
     broker, device = PaperBroker(), Reporter()
     async with running(office, broker) as subscriber:
         assert value(office, "queue_depth") == value(office, "oldest_waiting_seconds") == 0

@@ -33,6 +33,7 @@ from tests.collector.fleet import (
     event_topic,
     take_over,
 )
+from tests.collector.subscriber.held_commits import hold_commits
 from tests.collector.subscriber.paper_broker import PaperBroker, PaperConnection
 
 QUICK = LinkLimits(backoff_ms=1, backoff_ms_max=1, refused_ms=1)
@@ -144,15 +145,7 @@ async def test_nothing_is_acknowledged_before_it_is_committed(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker, device = PaperBroker(), Reporter()
-    reached, may_commit = threading.Event(), threading.Event()
-    commit = office.store.commit
-
-    def slow(*given: Any) -> Any:
-        reached.set()
-        assert may_commit.wait(10)
-        return commit(*given)
-
-    monkeypatch.setattr(office.store, "commit", slow)
+    reached, may_commit = hold_commits(office, monkeypatch)
     async with running(office, broker):
         await broker.publish(event_topic(device.begin()), encode(device.sent[0]))
         await asyncio.to_thread(reached.wait, 10)
@@ -455,15 +448,7 @@ async def test_a_command_that_the_broker_did_not_get_waits(office: Office) -> No
 async def test_while_the_store_is_slow_no_more_is_read_than_the_queue_holds(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reached, may_commit = threading.Event(), threading.Event()
-    commit = office.store.commit
-
-    def slow(*given: Any) -> Any:
-        reached.set()
-        assert may_commit.wait(10)
-        return commit(*given)
-
-    monkeypatch.setattr(office.store, "commit", slow)
+    reached, may_commit = hold_commits(office, monkeypatch)
     broker, device = PaperBroker(), Reporter()
     partition = partition_of(device.device)
     async with running(office, broker, queue_max=4):
